@@ -1,0 +1,150 @@
+//! What a token says about its bearer, and whether that holds now.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::policy::Issuer;
+use crate::problem::{Code, Problem};
+
+/// Longest subject, in bytes.
+const MAX_SUBJECT_BYTES: usize = 256;
+/// Longest role, session id and token id, in bytes.
+const MAX_WORD_BYTES: usize = 128;
+/// The most scopes of one token.
+const MAX_SCOPES: usize = 64;
+/// Times beyond this are not dates (RFC 8259, section 6: integers are exact up to here).
+const MAX_TIME_S: u64 = 1 << 53;
+
+/// A bearer whose token was verified. Times are seconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// One id per user over all issuers: the subject, percent-encoded to what a header and a file
+    /// name can hold, behind the issuer's prefix.
+    pub user_id: String,
+    /// The issuer, exactly.
+    pub issuer: String,
+    /// The role as the token states it; the policy decides whether it exists.
+    pub role: String,
+    /// What the token may be used for.
+    pub scopes: Vec<String>,
+    /// The login it belongs to.
+    pub session: Option<String>,
+    /// The token's own id.
+    pub token_id: Option<String>,
+    /// When the user last proved who they are.
+    pub authenticated_at: Option<u64>,
+    /// Not before this, skew included.
+    valid_from: u64,
+    /// Before this, skew included.
+    valid_until: u64,
+}
+
+impl Verified {
+    /// Whether the token holds at `now` (seconds). Everything else about it is fixed.
+    ///
+    /// # Errors
+    /// `token_expired`, or `token_invalid` before its time.
+    pub fn check_time(&self, now: u64) -> Result<(), Problem> {
+        if now >= self.valid_until {
+            return Err(Problem::new(Code::TokenExpired, "The token has expired. Log in again."));
+        }
+        if now < self.valid_from {
+            return Err(invalid("not yet valid"));
+        }
+        Ok(())
+    }
+}
+
+/// The answer to every token that does not hold. The client learns nothing about which check
+/// failed; the log does.
+pub fn invalid(cause: &'static str) -> Problem {
+    Problem::new(Code::TokenInvalid, "The token is not valid here.").because(cause)
+}
+
+/// Reads verified claims by the issuer's rules (RFC 7519, section 4.1).
+///
+/// `now` in seconds. A claim that is malformed is never treated as absent.
+///
+/// # Errors
+/// The cause, for the log.
+pub fn read(claims: &Map<String, Value>, issuer: &Issuer, now: u64) -> Result<Verified, &'static str> {
+    let skew = u64::from(issuer.clock_skew_s);
+    let expires = time(claims, "exp")?.ok_or("exp is missing")?;
+    let issued = time(claims, "iat")?;
+    let not_before = time(claims, "nbf")?;
+    if issued.is_some_and(|issued| issued > now.saturating_add(skew)) {
+        return Err("issued in the future");
+    }
+    if expires.saturating_sub(issued.unwrap_or(now)) > u64::from(issuer.max_lifetime_s) {
+        return Err("lives longer than the policy allows");
+    }
+    let for_us =
+        |audience: &Value| audience.as_str().is_some_and(|name| issuer.audiences.iter().any(|ours| ours == name));
+    let audience_holds = match claims.get("aud") {
+        Some(single @ Value::String(_)) => for_us(single),
+        Some(Value::Array(several)) => several.iter().all(Value::is_string) && several.iter().any(for_us),
+        _ => false,
+    };
+    if !audience_holds {
+        return Err("not for this audience");
+    }
+    let subject = word(claims, &issuer.claims.subject, MAX_SUBJECT_BYTES)?.ok_or("subject is missing")?;
+    Ok(Verified {
+        user_id: user_id(issuer.user_prefix.as_deref(), &subject),
+        issuer: issuer.issuer.clone(),
+        role: word(claims, &issuer.claims.role, MAX_WORD_BYTES)?.unwrap_or_default(),
+        scopes: scopes(claims.get(&issuer.claims.scopes))?,
+        session: word(claims, "sid", MAX_WORD_BYTES)?,
+        token_id: word(claims, "jti", MAX_WORD_BYTES)?,
+        authenticated_at: time(claims, "auth_time")?.or(issued),
+        valid_from: not_before.unwrap_or_default().saturating_sub(skew),
+        valid_until: expires.saturating_add(skew),
+    })
+}
+
+/// One id per user over all issuers. Letters, digits, `-`, `_` and `.` stay; every other byte of
+/// the subject becomes `%XX`, so nothing in it can end a header, a path or the prefix.
+pub fn user_id(prefix: Option<&str>, subject: &str) -> String {
+    let mut id = prefix.map(|prefix| format!("{prefix}:")).unwrap_or_default();
+    for byte in subject.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            id.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(id, "%{byte:02X}");
+        }
+    }
+    id
+}
+
+fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, &'static str> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(value) => value.as_u64().filter(|time| *time <= MAX_TIME_S).map(Some).ok_or("a time is malformed"),
+    }
+}
+
+fn word(claims: &Map<String, Value>, name: &str, longest: usize) -> Result<Option<String>, &'static str> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if (1..=longest).contains(&text.len()) => Ok(Some(text.clone())),
+        Some(_) => Err("a claim is not a short string"),
+    }
+}
+
+fn scopes(claim: Option<&Value>) -> Result<Vec<String>, &'static str> {
+    let scopes: Vec<String> = match claim {
+        None => Vec::new(),
+        Some(Value::String(text)) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+        Some(Value::Array(values)) => values
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned).ok_or("a scope is not a string"))
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err("scopes are neither text nor a list"),
+    };
+    if scopes.len() > MAX_SCOPES || scopes.iter().any(|scope| !(1..=MAX_WORD_BYTES).contains(&scope.len())) {
+        return Err("too many or too long scopes");
+    }
+    Ok(scopes)
+}

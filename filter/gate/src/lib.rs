@@ -1,0 +1,39 @@
+//! The gate: every decision of cosygate, as pure functions.
+//!
+//! Nothing here reads a clock, a file, the environment or the network. Time, secrets and random
+//! ids are arguments, so one table of cases proves the same verdict natively, in node and inside
+//! Envoy.
+//!
+//! ```text
+//! judge(gate, cache, request, now) ─┬─► Verdict::Refuse(Problem)
+//!                                   └─► Verdict::Pass ── charges ──► limit::spend(cell, charge, now)
+//! ```
+
+/// A bounded memory of tokens that were already verified.
+pub mod cache;
+/// What a token says about its bearer, and whether that holds now.
+pub mod claims;
+/// Which headers a client may not send, and where its credential stands.
+pub mod headers;
+/// The sealed header with which the edge tells the origin who is calling.
+pub mod identity;
+/// JSON without the freedoms that make two readers disagree.
+pub mod json;
+/// Public keys and shared secrets, refused at load when they are weak.
+pub mod keys;
+/// Rate limits: the generic cell rate algorithm over a fixed number of slots.
+pub mod limit;
+/// The policy document and the tables that are compiled from it.
+pub mod policy;
+/// The one catalogue of refusals.
+pub mod problem;
+/// Which route a path takes; no route means no.
+pub mod route;
+/// The compact serialisation of a signed token, read strictly.
+pub mod token;
+/// The judgement itself.
+pub mod verdict;
+
+pub use policy::Gate;
+pub use problem::{Code, Problem};
+pub use verdict::{Pass, Request, Verdict, judge};

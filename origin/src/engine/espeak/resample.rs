@@ -1,0 +1,77 @@
+//! From the rate at which espeak-ng speaks to the rate of everything else.
+
+use rubato::audioadapter_buffers::owned::InterleavedOwned;
+use rubato::{Fft, FixedSync, Resampler};
+
+use super::super::EngineError;
+
+const CHUNK_FRAMES: usize = 1024;
+
+/// Resamples 16-bit little-endian mono PCM. The same input always gives the same output.
+pub(super) fn resample(pcm: &[u8], from_hz: u32, to_hz: u32) -> Result<Vec<u8>, EngineError> {
+    if from_hz == to_hz || pcm.is_empty() {
+        return Ok(pcm.to_vec());
+    }
+    let (samples, _) = pcm.as_chunks::<2>();
+    let samples: Vec<f32> =
+        samples.iter().map(|sample| f32::from(i16::from_le_bytes(*sample))).collect();
+    let frames = samples.len();
+    let resampled = convert(samples, frames, from_hz as usize, to_hz as usize)
+        .map_err(|error| EngineError::failed(format!("its audio cannot be resampled: {error}")))?;
+    // A float-to-integer cast saturates, so a peak that overshoots is clipped, never wrapped.
+    Ok(resampled.iter().flat_map(|sample| (sample.round() as i16).to_le_bytes()).collect())
+}
+
+fn convert(
+    samples: Vec<f32>,
+    frames: usize,
+    from_hz: usize,
+    to_hz: usize,
+) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+    let input = InterleavedOwned::new_from(samples, 1, frames)?;
+    let mut resampler = Fft::<f32>::new(from_hz, to_hz, CHUNK_FRAMES, 1, FixedSync::Both)?;
+    Ok(resampler.process_all(&input, frames, None)?.take_data())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sine(rate: u32, hertz: f32, amplitude: f32) -> Vec<u8> {
+        (0..rate)
+            .map(|n| (n as f32 / rate as f32 * hertz * std::f32::consts::TAU).sin() * amplitude)
+            .flat_map(|sample| (sample as i16).to_le_bytes())
+            .collect()
+    }
+
+    #[test]
+    fn keeps_length_pitch_and_loudness() {
+        let resampled = resample(&sine(22_050, 440.0, 10_000.0), 22_050, 24_000).unwrap();
+        let expected = sine(24_000, 440.0, 10_000.0);
+        assert_eq!(resampled.len(), expected.len());
+        let samples = |pcm: &[u8]| -> Vec<i32> {
+            pcm.chunks(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]).into()).collect()
+        };
+        let (resampled, expected) = (samples(&resampled), samples(&expected));
+        // Apart from the edges, where a sine that starts suddenly is not band-limited.
+        for at in 1_000..23_000 {
+            assert!((resampled[at] - expected[at]).abs() < 60, "sample {at}");
+        }
+    }
+
+    #[test]
+    fn clips_instead_of_wrapping() {
+        let square: Vec<u8> = (0..22_050)
+            .flat_map(|n| if n / 50 % 2 == 0 { i16::MAX } else { i16::MIN }.to_le_bytes())
+            .collect();
+        let resampled = resample(&square, 22_050, 24_000).unwrap();
+        let middle = i16::from_le_bytes([resampled[2 * 27], resampled[2 * 27 + 1]]);
+        assert!(middle > 30_000, "{middle}");
+    }
+
+    #[test]
+    fn the_same_rate_changes_nothing() {
+        let pcm = sine(22_050, 100.0, 5_000.0);
+        assert_eq!(resample(&pcm, 22_050, 22_050).unwrap(), pcm);
+    }
+}

@@ -1,0 +1,110 @@
+// The HTTP API as the page uses it (docs/API.md).
+//
+// The login lives in an HttpOnly cookie, so no code here ever sees the token. The
+// browser adds the cookie and `Sec-Fetch-Site` to same-origin requests by itself.
+
+const usualTimeoutMs = 30_000;
+const speechTimeoutMs = 300_000;
+// A read that is told to slow down waits and asks again, so that a quick hand on the
+// page is not punished with error messages for things it did not do.
+const patienceSeconds = 10;
+const readAttempts = 3;
+
+/** A request that brought nothing: refused by the server, or never answered. */
+export class Problem extends Error {
+  /**
+   * `status` is 0 when no answer came. `code` is the server's, or one of `network`,
+   * `timeout`, `dropped`, `unreadable`. `retryAfter` is in seconds, 0 when not given.
+   */
+  constructor({ status = 0, code, detail = "", requestId = "", retryAfter = 0 }) {
+    super(detail || code);
+    Object.assign(this, { status, code, detail, requestId, retryAfter });
+  }
+}
+
+let session = new AbortController();
+
+/** Gives up every request under way: its answer belongs to a login that is over. */
+export function dropRequests() {
+  session.abort();
+  session = new AbortController();
+}
+
+export const audioPath = (id) => `/download/${encodeURIComponent(id)}`;
+export const downloadPath = (id) => `${audioPath(id)}?download=1`;
+
+export const register = (username, password) => send("POST", "/register", { username, password });
+export const login = (username, password) => send("POST", "/login", { username, password, cookie: true });
+export const logout = () => send("POST", "/logout");
+export const me = () => read("/api/me");
+export const usage = () => read("/api/me/usage");
+export const voices = () => read("/api/voices");
+export const generate = (speech) => send("POST", "/api/generate", speech, speechTimeoutMs);
+export const deleteOutput = (id) => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`);
+
+/** One page of the history, newest first; `before` is the `next` of the page above. */
+export function outputs(before) {
+  return read(before ? `/api/outputs?limit=20&before=${encodeURIComponent(before)}` : "/api/outputs?limit=20");
+}
+
+/** Asks for one byte of a recording, to learn why an audio element could not play it. */
+export const probeAudio = (id) => read(audioPath(id), { range: "bytes=0-0" });
+
+async function read(path, headers = {}) {
+  const { signal } = session;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await exchange(path, { headers }, usualTimeoutMs);
+    } catch (problem) {
+      const brief = problem.retryAfter > 0 && problem.retryAfter <= patienceSeconds;
+      if (!brief || attempt === readAttempts) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, problem.retryAfter * 1000));
+      if (signal.aborted) throw new Problem({ code: "dropped" });
+    }
+  }
+}
+
+function send(method, path, body, timeoutMs = usualTimeoutMs) {
+  const options = { method };
+  if (body !== undefined) {
+    options.headers = { "content-type": "application/json" };
+    options.body = JSON.stringify(body);
+  }
+  return exchange(path, options, timeoutMs);
+}
+
+async function exchange(path, options, timeoutMs) {
+  const { signal } = session;
+  const deadline = AbortSignal.timeout(timeoutMs);
+  try {
+    const response = await fetch(path, {
+      ...options,
+      cache: "no-store",
+      credentials: "same-origin",
+      signal: AbortSignal.any([signal, deadline]),
+    });
+    if (!response.ok) throw await problemOf(response);
+    if (response.headers.get("content-type")?.includes("json")) return await response.json();
+    await response.body?.cancel();
+    return null;
+  } catch (error) {
+    if (signal.aborted) throw new Problem({ code: "dropped" });
+    if (error instanceof Problem) throw error;
+    if (deadline.aborted) throw new Problem({ code: "timeout" });
+    if (error instanceof SyntaxError) throw new Problem({ code: "unreadable" });
+    throw new Problem({ code: "network" });
+  }
+}
+
+// A proxy on the way may answer in plain text; then the status has to say it all.
+async function problemOf(response) {
+  const told = await response.json().catch(() => ({}));
+  const retryAfter = Number.parseInt(response.headers.get("retry-after") ?? "", 10);
+  return new Problem({
+    status: response.status,
+    code: typeof told?.code === "string" ? told.code : "unreadable",
+    detail: typeof told?.detail === "string" ? told.detail : "",
+    requestId: response.headers.get("x-request-id") ?? "",
+    retryAfter: retryAfter > 0 ? retryAfter : 0,
+  });
+}

@@ -1,0 +1,124 @@
+// The page of cosygate: which view is shown, and what each part tells the others.
+//
+//   entry    log in or register      compose  text in, speech out
+//   usage    the day's allowance     history  one's own recordings
+
+import * as api from "./api.js";
+import { announce, clearAlert, showAlert, showProblem } from "./alert.js";
+import * as compose from "./compose.js";
+import { focusEntry, startEntry } from "./entry.js";
+import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } from "./history.js";
+import { startLanguageSwitch, t } from "./i18n.js";
+import { startPlayer } from "./player.js";
+import { clearUsage, refreshUsage } from "./usage.js";
+
+const byId = (id) => document.getElementById(id);
+const retry = byId("retry");
+// Whose text is in the form. It outlives the login, so that a typed text does too.
+let author = null;
+
+function show(view) {
+  for (const name of ["boot", "entry", "studio"]) byId(name).hidden = name !== view;
+  byId("account").hidden = view !== "studio";
+  byId("logout").hidden = view !== "studio";
+}
+
+/** Only the server can tell whether there is a login: the cookie is out of reach here. */
+async function start() {
+  retry.hidden = true;
+  show("boot");
+  try {
+    const account = await api.me();
+    clearAlert();
+    enter(account);
+  } catch (problem) {
+    if (problem.status === 401) {
+      show("entry");
+      focusEntry();
+    } else {
+      showProblem(problem);
+      retry.hidden = false;
+    }
+  }
+}
+
+function enter(account) {
+  if (author !== account.user_id) compose.clear();
+  author = account.user_id;
+  byId("account-name").textContent = account.username;
+  byId("account-role").textContent = account.role;
+  clearAlert();
+  show("studio");
+  compose.focusText();
+  attempt(loadVoices);
+  attempt(loadHistory);
+  attempt(loadUsage);
+}
+
+async function loadVoices() {
+  compose.setVoices(await api.voices());
+  renderHistory();
+}
+
+async function loadUsage() {
+  const usage = await refreshUsage();
+  compose.setLimit(usage.characters_per_request);
+}
+
+async function attempt(work) {
+  try {
+    await work();
+  } catch (problem) {
+    report(problem);
+  }
+}
+
+/** Shows a problem, or the login when that is what is missing; returns how to take the alert back. */
+function report(problem) {
+  if (problem === null) return showAlert(() => [t("audio_failed")]);
+  if (problem.code === "dropped") return () => {};
+  if (problem.status !== 401) return showProblem(problem);
+  leave();
+  return showAlert(() => [t("session_ended")]);
+}
+
+function leave() {
+  api.dropRequests();
+  compose.rest();
+  clearHistory();
+  clearUsage();
+  show("entry");
+  focusEntry();
+}
+
+async function logOut() {
+  await api.logout();
+  leave();
+  compose.clear();
+  author = null;
+  clearAlert();
+  announce("");
+}
+
+startLanguageSwitch(byId("language"));
+startPlayer();
+startEntry(enter);
+compose.startCompose({
+  onMade: (entry) => {
+    addToHistory(entry);
+    attempt(loadUsage);
+  },
+  onProblem: report,
+});
+startHistory({
+  voiceName: compose.voiceName,
+  onUseAgain: compose.useAgain,
+  onDeleted: (id) => {
+    compose.forget(id);
+    attempt(loadUsage);
+  },
+  onProblem: report,
+});
+byId("logout").addEventListener("click", () => attempt(logOut));
+retry.addEventListener("click", start);
+start();

@@ -1,0 +1,198 @@
+// The desk: text, voice and speed in, speech out.
+
+import * as api from "./api.js";
+import { announce, clearAlert } from "./alert.js";
+import { duration, factor, number } from "./format.js";
+import { onLanguageChange, serverSentence, t } from "./i18n.js";
+import * as player from "./player.js";
+import { SubmitButton } from "./submit-button.js";
+
+const byId = (id) => document.getElementById(id);
+const form = byId("compose-form");
+const text = byId("text");
+const voice = byId("voice");
+const speed = byId("speed");
+const audio = byId("result-audio");
+
+let limit = null;
+let catalogue = { engine: "", notice: null, voices: [] };
+let made = null;
+// The text is only found wanting once somebody has tried to have it spoken.
+let missing = false;
+let handlers = { onMade: () => {}, onProblem: () => {} };
+
+const submit = new SubmitButton(byId("generate"), () => ({ idle: t("generate"), busy: t("generating") }));
+
+/** `onMade` gets the new history entry; `onProblem` shows a problem and returns how to take it back. */
+export function startCompose(given) {
+  handlers = given;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    generate();
+  });
+  form.addEventListener("keydown", (event) => {
+    // While an input method is composing, Enter belongs to it.
+    if (event.key !== "Enter" || event.isComposing || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    generate();
+  });
+  text.addEventListener("input", () => {
+    missing = false;
+    renderText();
+  });
+  speed.addEventListener("input", renderSpeed);
+  voice.addEventListener("change", renderVoiceDescription);
+  byId("shortcut").textContent = /mac|iphone|ipad/i.test(navigator.platform) ? "⌘ Enter" : "Ctrl Enter";
+  onLanguageChange(render);
+  render();
+}
+
+/** The most characters one request may have, or null while unknown. */
+export function setLimit(characters) {
+  limit = characters;
+  renderText();
+}
+
+/** What GET /api/voices said. */
+export function setVoices(given) {
+  catalogue = given;
+  renderVoices();
+}
+
+/** The name of a voice for the reader; of one that is gone, its id. */
+export function voiceName(id) {
+  return catalogue.voices.find((one) => one.id === id)?.name ?? id;
+}
+
+/** Fills the form with an earlier text. */
+export function useAgain(entry) {
+  text.value = entry.text;
+  if (catalogue.voices.some((one) => one.id === entry.voice)) voice.value = entry.voice;
+  missing = false;
+  render();
+  text.focus();
+  form.scrollIntoView({ block: "nearest" });
+}
+
+export function focusText() {
+  text.focus({ preventScroll: true });
+}
+
+/** Takes the result away when it is the recording `id`. */
+export function forget(id) {
+  if (made?.id === id) setMade(null);
+}
+
+/** Silences and hides what belongs to the login that is over, but keeps the typed text. */
+export function rest() {
+  setMade(null);
+  submit.idle();
+}
+
+/** Forgets the text as well: the next reader is somebody else. */
+export function clear() {
+  rest();
+  form.reset();
+  missing = false;
+  render();
+}
+
+async function generate() {
+  if (!submit.ready || !check()) return;
+  const speech = { text: text.value.trim(), speed: Number(speed.value) };
+  // Without a list of voices the server takes its first.
+  if (voice.value) speech.voice = voice.value;
+  clearAlert();
+  announce(t("generating"));
+  submit.busy();
+  try {
+    const answer = await api.generate(speech);
+    submit.idle();
+    handlers.onMade({ ...answer, text: speech.text });
+    await present(answer);
+  } catch (problem) {
+    submit.idle();
+    announce("");
+    const takeBack = handlers.onProblem(problem);
+    if (problem.retryAfter > 0) submit.wait(problem.retryAfter, takeBack);
+  }
+}
+
+async function present(answer) {
+  setMade(answer);
+  player.load(audio, answer.id, (problem) => handlers.onProblem(problem));
+  const allowed = await player.play(audio);
+  announce(t(allowed ? "result_ready" : "audio_blocked", { duration: duration(answer.seconds) }));
+}
+
+function setMade(answer) {
+  if (made) player.unload(audio);
+  made = answer;
+  renderResult();
+}
+
+// The server counts Unicode scalar values of the trimmed text, and so does the page.
+const charactersOf = (value) => [...value.trim()].length;
+const excess = () => (limit === null ? 0 : Math.max(charactersOf(text.value) - limit, 0));
+
+function check() {
+  missing = charactersOf(text.value) === 0;
+  renderText();
+  const good = !missing && excess() === 0;
+  if (!good) text.focus();
+  return good;
+}
+
+function render() {
+  renderText();
+  renderSpeed();
+  renderVoices();
+  renderResult();
+}
+
+function renderText() {
+  const used = charactersOf(text.value);
+  const over = excess();
+  const count = byId("text-count");
+  const values = { used: number(used), limit: limit === null ? "–" : number(limit) };
+  count.textContent = t("count", values);
+  count.setAttribute("aria-label", t("count_label", values));
+  count.classList.toggle("wrong", over > 0);
+  text.setAttribute("aria-invalid", String(missing || over > 0));
+  // A live region: it is only written to when the sentence changes.
+  const sentence = over > 0 ? t("text_too_long", { excess: number(over) }) : missing ? t("text_missing") : "";
+  const hint = byId("text-hint");
+  if (hint.textContent !== sentence) hint.textContent = sentence;
+}
+
+function renderSpeed() {
+  const shown = factor(Number(speed.value));
+  byId("speed-value").textContent = shown;
+  speed.setAttribute("aria-valuetext", shown);
+}
+
+function renderVoices() {
+  const chosen = voice.value;
+  voice.replaceChildren(...catalogue.voices.map((one) => new Option(voiceLabel(one), one.id)));
+  if (catalogue.voices.some((one) => one.id === chosen)) voice.value = chosen;
+  const notice = catalogue.notice && (serverSentence("notice", catalogue.engine) ?? catalogue.notice);
+  byId("voice-notice").textContent = notice ?? "";
+  byId("voice-notice").hidden = !notice;
+  renderVoiceDescription();
+}
+
+function renderVoiceDescription() {
+  const chosen = catalogue.voices.find((one) => one.id === voice.value);
+  byId("voice-description").textContent = chosen?.description ?? "";
+}
+
+function voiceLabel({ name, languages }) {
+  return languages?.length ? `${name} (${languages.join(", ")})` : name;
+}
+
+function renderResult() {
+  byId("result").hidden = made === null;
+  if (made === null) return;
+  byId("result-meta").textContent = `${voiceName(made.voice)} · ${duration(made.seconds)}`;
+  byId("result-download").href = api.downloadPath(made.id);
+}

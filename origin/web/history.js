@@ -1,0 +1,194 @@
+// One's own recordings, newest first: play, download, use again, delete.
+
+import * as api from "./api.js";
+import { announce, clearAlert } from "./alert.js";
+import { duration, fullMoment, moment } from "./format.js";
+import { onLanguageChange, t, translate } from "./i18n.js";
+import * as player from "./player.js";
+
+const list = document.getElementById("history-list");
+const title = document.getElementById("history-title");
+const empty = document.getElementById("history-empty");
+const more = document.getElementById("history-more");
+const template = document.getElementById("history-template");
+const dialog = document.getElementById("delete-dialog");
+const confirmDelete = document.getElementById("delete-confirm");
+
+const labelCharacters = 60;
+
+let next = null;
+let doomed = null;
+let handlers = {};
+// Entries by their list item, so that texts can be written anew in another language.
+const entries = new Map();
+// A text is cut off or not depending on the width of the page.
+const clamped = new ResizeObserver((changes) => {
+  for (const { target } of changes) renderExpand(target.closest("li"));
+});
+
+/** `voiceName(id)`, `onUseAgain(entry)`, `onDeleted(id)` and `onProblem(problem)`. */
+export function startHistory(given) {
+  handlers = given;
+  more.addEventListener("click", showMore);
+  document.getElementById("delete-cancel").addEventListener("click", () => dialog.close());
+  confirmDelete.addEventListener("click", removeDoomed);
+  onLanguageChange(renderHistory);
+}
+
+/** Shows the newest page. */
+export async function loadHistory() {
+  const page = await api.outputs(null);
+  clearHistory();
+  append(page);
+}
+
+export function clearHistory() {
+  if (dialog.open) dialog.close();
+  for (const item of entries.keys()) discard(item);
+  next = null;
+  more.hidden = true;
+  empty.hidden = true;
+}
+
+/** Puts a new entry on top. */
+export function addToHistory(entry) {
+  list.prepend(itemOf(entry));
+  renderHistory();
+}
+
+/** Writes every text that depends on the language or on the names of the voices. */
+export function renderHistory() {
+  for (const item of entries.keys()) renderItem(item);
+  empty.hidden = entries.size > 0;
+}
+
+async function showMore() {
+  more.disabled = true;
+  try {
+    const page = await api.outputs(next);
+    const first = append(page);
+    // The button may be gone; the reader goes on with the first new entry.
+    first?.querySelector("[data-test=play]").focus({ preventScroll: true });
+  } catch (problem) {
+    handlers.onProblem(problem);
+  } finally {
+    more.disabled = false;
+  }
+}
+
+function append(page) {
+  const known = new Set([...entries.values()].map((entry) => entry.id));
+  const items = page.outputs.filter((entry) => !known.has(entry.id)).map(itemOf);
+  list.append(...items);
+  next = page.next;
+  more.hidden = next === null;
+  renderHistory();
+  return items[0];
+}
+
+function itemOf(entry) {
+  const item = template.content.firstElementChild.cloneNode(true);
+  entries.set(item, entry);
+  translate(item);
+  const part = (name) => item.querySelector(`[data-test=${name}]`);
+  const spoken = item.querySelector(".spoken");
+  const audio = item.querySelector("audio");
+  spoken.textContent = entry.text;
+  part("download").href = api.downloadPath(entry.id);
+  part("play").addEventListener("click", () => togglePlay(item));
+  part("use-again").addEventListener("click", () => handlers.onUseAgain(entry));
+  part("delete").addEventListener("click", () => askToDelete(item));
+  item.querySelector("[data-action=expand]").addEventListener("click", () => {
+    spoken.classList.toggle("whole");
+    renderExpand(item);
+  });
+  for (const event of ["play", "pause", "emptied"]) {
+    audio.addEventListener(event, () => renderPlay(item));
+  }
+  clamped.observe(spoken);
+  return item;
+}
+
+function discard(item) {
+  player.unload(item.querySelector("audio"));
+  clamped.unobserve(item.querySelector(".spoken"));
+  entries.delete(item);
+  item.remove();
+}
+
+function togglePlay(item) {
+  const audio = item.querySelector("audio");
+  if (!audio.paused) {
+    audio.pause();
+    return;
+  }
+  if (audio.hidden) {
+    audio.hidden = false;
+    player.load(audio, entries.get(item).id, (problem) => handlers.onProblem(problem));
+  }
+  clearAlert();
+  player.play(audio);
+}
+
+function askToDelete(item) {
+  doomed = item;
+  document.getElementById("delete-text").textContent = entries.get(item).text;
+  dialog.showModal();
+}
+
+async function removeDoomed() {
+  const item = doomed;
+  const { id } = entries.get(item);
+  confirmDelete.disabled = true;
+  try {
+    await api.deleteOutput(id).catch((problem) => {
+      // Gone already, perhaps from another window: that is what was asked for.
+      if (problem.status !== 404) throw problem;
+    });
+    const neighbour = item.nextElementSibling ?? item.previousElementSibling;
+    dialog.close();
+    discard(item);
+    renderHistory();
+    (neighbour?.querySelector("[data-test=delete]") ?? title).focus();
+    announce(t("deleted"));
+    handlers.onDeleted(id);
+  } catch (problem) {
+    dialog.close();
+    handlers.onProblem(problem);
+  } finally {
+    confirmDelete.disabled = false;
+  }
+}
+
+function renderItem(item) {
+  const entry = entries.get(item);
+  const created = new Date(entry.created_at);
+  const time = item.querySelector("time");
+  translate(item);
+  item.querySelector("[data-slot=voice]").textContent = handlers.voiceName(entry.voice);
+  item.querySelector("[data-slot=duration]").textContent = duration(entry.seconds);
+  time.textContent = moment(created);
+  time.title = fullMoment(created);
+  time.dateTime = entry.created_at;
+  renderPlay(item);
+  renderExpand(item);
+}
+
+function renderPlay(item) {
+  const entry = entries.get(item);
+  if (!entry) return;
+  const playing = !item.querySelector("audio").paused;
+  const letters = [...entry.text];
+  const text = letters.length > labelCharacters ? `${letters.slice(0, labelCharacters).join("")}…` : entry.text;
+  item.classList.toggle("playing", playing);
+  item.querySelector("[data-test=play]").setAttribute("aria-label", t(playing ? "pause" : "play", { text }));
+}
+
+function renderExpand(item) {
+  const spoken = item.querySelector(".spoken");
+  const expand = item.querySelector("[data-action=expand]");
+  const whole = spoken.classList.contains("whole");
+  expand.hidden = !whole && spoken.scrollHeight <= spoken.clientHeight + 1;
+  expand.textContent = t(whole ? "collapse" : "expand");
+  expand.setAttribute("aria-expanded", String(whole));
+}

@@ -1,0 +1,266 @@
+// Every sentence of the page, in both languages, and the switch between them.
+//
+// Sentences live under a key; `{name}` is filled in by `t`. Markup carries the key
+// in `data-i18n` (text), `data-i18n-label` (aria-label) or `data-i18n-placeholder`.
+
+const sentences = {
+  en: {
+    language_name: "English",
+    skip: "Skip to content",
+    dismiss: "Dismiss",
+    retry: "Try again",
+    account: "Account",
+    tagline: "Turn text into speech.",
+    login: "Log in",
+    logout: "Log out",
+    register: "Create account",
+    logging_in: "Logging in…",
+    registering: "Creating account…",
+    username: "Username",
+    password: "Password",
+    show: "Show",
+    hide: "Hide",
+    username_hint: "3 to 64 letters, digits, dots, dashes or underscores",
+    password_hint: "At least 8 characters",
+    username_missing: "Enter your username.",
+    password_missing: "Enter your password.",
+    username_length: "A username has 3 to 64 characters.",
+    password_length: "A password has 8 to 256 characters.",
+    login_wrong: "That username and password do not match. Try again.",
+    registered: "Your account is ready. Log in to begin.",
+    session_ended: "Your login has ended. Log in again; your text is still here.",
+    compose: "Say something",
+    text: "Text to speak",
+    text_placeholder: "Type or paste the words to be spoken. Chinese and English may be mixed.",
+    text_missing: "Write some text first.",
+    text_too_long: "Too long by {excess}. Shorten the text.",
+    count: "{used} / {limit}",
+    count_label: "{used} of {limit} characters",
+    voice: "Voice",
+    speed: "Speed",
+    generate: "Generate",
+    generating: "Generating…",
+    seconds_short: "{seconds} s",
+    wait: "Wait {time}",
+    ready_again: "You can try again now.",
+    result: "Just made",
+    result_ready: "The speech is ready and playing: {duration}.",
+    audio_blocked: "The speech is ready. Press play to hear it.",
+    audio_failed: "This recording could not be played. Try again in a moment.",
+    usage: "Today",
+    usage_resets: "Starts afresh {when}",
+    characters: "Characters",
+    generations: "Generations",
+    storage: "Storage",
+    of_limit: "{used} / {limit}",
+    history: "History",
+    history_empty: "Nothing here yet. What you generate is kept in this list.",
+    more: "Show more",
+    expand: "Show all",
+    collapse: "Show less",
+    play: "Play: {text}",
+    pause: "Pause: {text}",
+    download: "Download",
+    use_again: "Use again",
+    delete: "Delete",
+    delete_title: "Delete this recording?",
+    delete_warning: "The audio and its entry are removed for good.",
+    deleted: "The recording was deleted.",
+    cancel: "Cancel",
+    problem_network: "The server cannot be reached. Check your connection and try again.",
+    problem_timeout: "The server took too long to answer. Try again.",
+    problem_unreadable: "The server's answer could not be understood. Try again in a moment.",
+    problem_server: "The server could not answer just now (status {status}). Try again in a moment.",
+    problem_refused: "The server refused this request (status {status}).",
+    problem_request_id: "Request id: {id}",
+  },
+  zh: {
+    language_name: "中文",
+    skip: "跳到正文",
+    dismiss: "关闭提示",
+    retry: "重试",
+    account: "账号",
+    tagline: "把文字变成声音。",
+    login: "登录",
+    logout: "退出登录",
+    register: "注册",
+    logging_in: "正在登录…",
+    registering: "正在注册…",
+    username: "用户名",
+    password: "密码",
+    show: "显示",
+    hide: "隐藏",
+    username_hint: "3 到 64 个字符：字母、数字、点、横线或下划线",
+    password_hint: "至少 8 个字符",
+    username_missing: "请输入用户名。",
+    password_missing: "请输入密码。",
+    username_length: "用户名需要 3 到 64 个字符。",
+    password_length: "密码需要 8 到 256 个字符。",
+    login_wrong: "用户名和密码不匹配，请重试。",
+    registered: "账号已创建，请登录。",
+    session_ended: "登录已失效，请重新登录。您输入的文字还在。",
+    compose: "说点什么",
+    text: "要朗读的文字",
+    text_placeholder: "输入或粘贴要朗读的文字，中英文可以混排。",
+    text_missing: "请先输入文字。",
+    text_too_long: "超出 {excess} 个字符，请缩短文字。",
+    count: "{used} / {limit}",
+    count_label: "已输入 {used} 个字符，上限 {limit}",
+    voice: "音色",
+    speed: "语速",
+    generate: "生成",
+    generating: "正在生成…",
+    seconds_short: "{seconds} 秒",
+    wait: "请等待 {time}",
+    ready_again: "现在可以重试了。",
+    result: "刚刚生成",
+    result_ready: "语音已生成并开始播放，时长 {duration}。",
+    audio_blocked: "语音已生成，按播放键收听。",
+    audio_failed: "这段录音暂时无法播放，请稍后重试。",
+    usage: "今日用量",
+    usage_resets: "{when} 重新计算",
+    characters: "字符",
+    generations: "生成次数",
+    storage: "存储空间",
+    of_limit: "{used} / {limit}",
+    history: "历史记录",
+    history_empty: "还没有记录。生成的语音会保存在这里。",
+    more: "显示更多",
+    expand: "展开全文",
+    collapse: "收起",
+    play: "播放：{text}",
+    pause: "暂停：{text}",
+    download: "下载",
+    use_again: "再次使用",
+    delete: "删除",
+    delete_title: "删除这段录音？",
+    delete_warning: "音频和这条记录将被永久删除。",
+    deleted: "录音已删除。",
+    cancel: "取消",
+    problem_network: "无法连接服务器。请检查网络后重试。",
+    problem_timeout: "服务器响应超时，请重试。",
+    problem_unreadable: "无法识别服务器的答复，请稍后重试。",
+    problem_server: "服务器暂时无法响应（状态 {status}），请稍后重试。",
+    problem_refused: "服务器拒绝了这个请求（状态 {status}）。",
+    problem_request_id: "请求编号：{id}",
+  },
+};
+
+// What the server says comes in English. These stand in for it in the other language.
+const serverSentences = {
+  zh: {
+    notice: {
+      espeak: "机器人音色（espeak-ng）：仅供试用，不支持声音克隆。",
+    },
+    code: {
+      token_missing: "请先登录。",
+      token_invalid: "登录凭证无效，请重新登录。",
+      token_expired: "登录已过期，请重新登录。",
+      token_revoked: "登录已被撤销，请重新登录。",
+      step_up_required: "这项操作需要重新登录。",
+      csrf_refused: "请求来自其他网站，已被拒绝。请刷新页面后重试。",
+      role_forbidden: "您的账号没有权限进行这项操作。",
+      scope_missing: "当前登录的权限范围不包括这项操作。",
+      not_found: "找不到这条记录，它可能已被删除。",
+      method_not_allowed: "服务器不支持这项操作。",
+      request_invalid: "提交的内容不符合要求。",
+      unsupported_media: "服务器不支持这种内容格式。",
+      body_too_large: "提交的内容太大。",
+      conflict: "这个用户名已被使用，请换一个。",
+      rate_limited: "操作太频繁，请稍候再试。",
+      concurrency_exceeded: "同时进行的任务太多，请等前面的任务完成。",
+      quota_exhausted: "今天的额度不够了，请等额度恢复或缩短文字。",
+      idempotency_conflict: "同一个请求编号已用于其他内容。",
+      range_invalid: "请求的音频范围超出了文件长度。",
+      keys_unavailable: "暂时无法验证登录，请稍后重试。",
+      policy_unavailable: "服务暂时无法确认权限，请稍后重试。",
+      origin_unavailable: "服务暂时不可用，请稍后重试。",
+      engine_unavailable: "语音引擎暂时不可用，请稍后重试。",
+      overloaded: "当前使用的人太多，请稍后重试。",
+      engine_failed: "语音引擎未能朗读这段文字。没有保存，也没有扣除额度。",
+      storage_full: "存储空间已满，请删除一些录音。",
+      internal: "服务器出错了，这不是您的问题。",
+    },
+  },
+};
+
+const tags = { en: "en", zh: "zh-CN" };
+const storageKey = "language";
+const listeners = new Set();
+let current = initialLanguage();
+
+function initialLanguage() {
+  const remembered = readRemembered();
+  if (remembered in sentences) return remembered;
+  return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
+}
+
+// Storage may be switched off in the browser; then the choice lasts as long as the page.
+function readRemembered() {
+  try {
+    return localStorage.getItem(storageKey) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function remember(language) {
+  try {
+    localStorage.setItem(storageKey, language);
+  } catch {
+    // Nothing to do: the switch itself has worked.
+  }
+}
+
+/** The locale for Intl: the reader's own region when it speaks the page's language. */
+export function locale() {
+  return navigator.languages.find((tag) => tag.toLowerCase().split("-")[0] === current) ?? tags[current];
+}
+
+/** The sentence under `key`, with each `{name}` replaced by `values.name`. */
+export function t(key, values = {}) {
+  const sentence = sentences[current][key] ?? key;
+  return sentence.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
+/** Our own wording for something the server says in English, or undefined when there is none. */
+export function serverSentence(kind, name) {
+  const known = serverSentences[current]?.[kind] ?? {};
+  return Object.hasOwn(known, name) ? known[name] : undefined;
+}
+
+/** Fills the fixed texts under `root` in the current language. */
+export function translate(root) {
+  for (const element of root.querySelectorAll("[data-i18n]")) {
+    element.textContent = t(element.dataset.i18n);
+  }
+  for (const element of root.querySelectorAll("[data-i18n-label]")) {
+    element.setAttribute("aria-label", t(element.dataset.i18nLabel));
+  }
+  for (const element of root.querySelectorAll("[data-i18n-placeholder]")) {
+    element.setAttribute("placeholder", t(element.dataset.i18nPlaceholder));
+  }
+}
+
+/** Calls `render` after every change of language, for texts that depend on data. */
+export function onLanguageChange(render) {
+  listeners.add(render);
+}
+
+/** Makes `button` the language switch and shows the page in the first language. */
+export function startLanguageSwitch(button) {
+  const show = () => {
+    const other = current === "en" ? "zh" : "en";
+    document.documentElement.lang = tags[current];
+    button.lang = tags[other];
+    button.textContent = sentences[other].language_name;
+    translate(document);
+  };
+  button.addEventListener("click", () => {
+    current = current === "en" ? "zh" : "en";
+    remember(current);
+    show();
+    for (const render of listeners) render();
+  });
+  show();
+}
