@@ -1,1 +1,17 @@
-//! stub
+//! The filter: the shell around the gate that runs inside Envoy.
+//!
+//! It reads what Envoy gives, asks [`gate`], and does what the gate says. It decides nothing.
+
+#![expect(missing_docs, reason = "the SDK's macro exports a function of its own")]
+
+/// The host's functions; the only file that names one.
+mod host;
+/// One request: read, ask, obey.
+mod http;
+/// One configuration: read once, shared by every request.
+mod root;
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
+    proxy_wasm::set_root_context(|_| Box::<root::Root>::default());
+}}

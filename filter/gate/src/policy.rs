@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -342,7 +344,7 @@ impl Gate {
     ///
     /// # Errors
     /// The first thing in the document that cannot be meant: see docs/POLICY.md.
-    pub fn new(document: &Document, secret: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Self, PolicyError> {
+    pub fn new(document: &Document, secret: &dyn Fn(&str) -> Option<String>) -> Result<Self, PolicyError> {
         let issuers = document
             .issuers
             .iter()
@@ -422,7 +424,7 @@ fn compile_role((name, role): (&String, &Role)) -> Result<CompiledRole, PolicyEr
 fn compile_issuer(
     issuer: &Issuer,
     at: &str,
-    secret: &dyn Fn(&str) -> Option<Vec<u8>>,
+    secret: &dyn Fn(&str) -> Option<String>,
 ) -> Result<CompiledIssuer, PolicyError> {
     if issuer.issuer.is_empty() {
         return Err(refuse(format!("{at}/issuer"), "must be the exact `iss` of its tokens"));
@@ -450,6 +452,9 @@ fn compile_issuer(
         (None, Some(name), None) if symmetric > 0 => {
             let value = secret(name)
                 .ok_or_else(|| refuse(format!("{at}/keys/secret_env"), format!("the variable {name} is not set")))?;
+            let value = URL_SAFE_NO_PAD.decode(value.trim()).map_err(|_| {
+                refuse(format!("{at}/keys/secret_env"), format!("{name} is not base64url without padding"))
+            })?;
             KeySet::of_secret(&value).map_err(|reason| refuse(format!("{at}/keys/secret_env"), reason))?
         }
         (None, None, Some(KeysFrom::Origin)) if symmetric == 0 => KeySet::default(),

@@ -13,7 +13,7 @@ use crate::route::{CompiledRoute, Found, canonical_path};
 use crate::token;
 
 /// A request as the edge sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The method, as sent.
     pub method: &'a str,
@@ -23,8 +23,9 @@ pub struct Request<'a> {
     pub authority: &'a str,
     /// All headers.
     pub headers: &'a Headers,
-    /// The client's address without port, as far as trusted hops tell.
-    pub address: &'a str,
+    /// Gives the client's address without port, as far as trusted hops tell. Asked for only where
+    /// a limit counts by address.
+    pub address: &'a dyn Fn() -> String,
 }
 
 /// What becomes of a request.
@@ -172,11 +173,11 @@ fn check_body(headers: &Headers, allowed: u64) -> Result<(), Problem> {
     }
 }
 
-fn route_charge(route: &CompiledRoute, address: &str, caller: Option<&Rc<Verified>>) -> Option<Charge> {
+fn route_charge(route: &CompiledRoute, address: &dyn Fn() -> String, caller: Option<&Rc<Verified>>) -> Option<Charge> {
     let (by, rate): (LimitBy, Rate) = route.limit?;
     let (name, subject) = match (by, caller) {
         (LimitBy::User, Some(verified)) => ("user", verified.user_id.clone()),
-        _ => ("address", network_of(address)),
+        _ => ("address", network_of(&address())),
     };
     let scope = format!("{name} {} {}", route.pattern, route.methods.join(","));
     Some(Charge { key: Key::new(&scope, &subject), rate, cost: 1, name: name.to_owned() })

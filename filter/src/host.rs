@@ -1,0 +1,234 @@
+//! The host's functions (proxy-wasm ABI 0.2.1), thin and without panics.
+//!
+//! The SDK's own wrappers panic on a status they do not expect and on header bytes that are not
+//! UTF-8; a panic takes the whole worker's VM down. Here every failure is a value, and header
+//! values stay bytes. Buffers that the host returns were allocated by this module's exported
+//! allocator, so this module owns and frees them.
+#![expect(unsafe_code, reason = "host functions are foreign functions; all of them are in this file")]
+
+use std::ptr::null_mut;
+
+/// Header maps, by the ABI's numbers.
+#[derive(Clone, Copy)]
+pub(crate) enum Map {
+    Request = 0,
+    RequestTrailers = 1,
+    Response = 2,
+}
+
+/// What the host said instead of Ok.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostError {
+    /// The key is not there.
+    NotFound,
+    /// Somebody else wrote in between.
+    CasMismatch,
+    /// Anything else, by its number.
+    Status(u32),
+}
+
+/// Plugin configuration, among the ABI's buffers.
+const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
+
+mod foreign {
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        pub(super) fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+        pub(super) fn proxy_get_buffer_bytes(
+            buffer: u32,
+            start: usize,
+            length: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub(super) fn proxy_replace_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        pub(super) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+        pub(super) fn proxy_get_property(
+            path: *const u8,
+            path_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_get_shared_data(
+            key: *const u8,
+            key_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+            cas: *mut u32,
+        ) -> u32;
+        pub(super) fn proxy_set_shared_data(
+            key: *const u8,
+            key_size: usize,
+            value: *const u8,
+            value_size: usize,
+            cas: u32,
+        ) -> u32;
+        pub(super) fn proxy_send_local_response(
+            status: u32,
+            details: *const u8,
+            details_size: usize,
+            body: *const u8,
+            body_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            grpc_status: i32,
+        ) -> u32;
+    }
+}
+
+fn check(status: u32) -> Result<(), HostError> {
+    match status {
+        0 => Ok(()),
+        1 => Err(HostError::NotFound),
+        8 => Err(HostError::CasMismatch),
+        other => Err(HostError::Status(other)),
+    }
+}
+
+/// Takes over a buffer that the host allocated through this module's allocator.
+fn owned(data: *mut u8, size: usize) -> Vec<u8> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the allocator hands out boxed slices of exactly `size` bytes, and the host gives
+    // each of them up once.
+    unsafe { Vec::from_raw_parts(data, size, size) }
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn now_ns() -> Result<u64, HostError> {
+    let mut time = 0;
+    // SAFETY: the host writes one u64.
+    check(unsafe { foreign::proxy_get_current_time_nanoseconds(&raw mut time) })?;
+    Ok(time)
+}
+
+/// The whole configuration of this plugin.
+pub(crate) fn configuration() -> Result<Vec<u8>, HostError> {
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: the host writes one pointer and one size.
+    check(unsafe {
+        foreign::proxy_get_buffer_bytes(BUFFER_PLUGIN_CONFIGURATION, 0, usize::MAX, &raw mut data, &raw mut size)
+    })?;
+    Ok(owned(data, size))
+}
+
+/// All headers of a map in one call: names as Envoy normalised them, values as raw bytes.
+pub(crate) fn headers(map: Map) -> Result<Vec<(String, Vec<u8>)>, HostError> {
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: the host writes one pointer and one size.
+    check(unsafe { foreign::proxy_get_header_map_pairs(map as u32, &raw mut data, &raw mut size) })?;
+    unpack(&owned(data, size)).ok_or(HostError::Status(u32::MAX))
+}
+
+/// Sets a header to one value, whatever it was before.
+pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: the host only reads, within the given sizes.
+    check(unsafe {
+        foreign::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+/// Removes every value of a header.
+pub(crate) fn remove_header(map: Map, name: &str) -> Result<(), HostError> {
+    // SAFETY: the host only reads, within the given size.
+    check(unsafe { foreign::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+/// A property of the stream by its path, as bytes.
+pub(crate) fn property(path: &[&str]) -> Result<Vec<u8>, HostError> {
+    let path = path.join("\0");
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: the host reads the path and writes one pointer and one size.
+    check(unsafe { foreign::proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) })?;
+    Ok(owned(data, size))
+}
+
+/// A value that all workers of this Envoy share, with its version.
+pub(crate) fn shared(key: &str) -> Result<(Vec<u8>, u32), HostError> {
+    let (mut data, mut size, mut cas) = (null_mut(), 0, 0);
+    // SAFETY: the host reads the key and writes one pointer, one size and one version.
+    check(unsafe {
+        foreign::proxy_get_shared_data(key.as_ptr(), key.len(), &raw mut data, &raw mut size, &raw mut cas)
+    })?;
+    Ok((owned(data, size), cas))
+}
+
+/// A version that no value has: a write with it succeeds only if the key is not there yet.
+/// (The host ignores the version of a key that is absent, so version 0 would not do.)
+pub(crate) const ABSENT: u32 = u32::MAX;
+
+/// Writes a shared value if its version is still `cas`.
+pub(crate) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), HostError> {
+    // SAFETY: the host only reads, within the given sizes.
+    check(unsafe { foreign::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+}
+
+/// Answers the client in place of the origin. `details` becomes the response code details of the
+/// access log and must not contain spaces.
+pub(crate) fn reply(status: u16, details: &str, headers: &[(&str, String)], body: &[u8]) -> Result<(), HostError> {
+    let headers = pack(headers);
+    // SAFETY: the host only reads, within the given sizes.
+    check(unsafe {
+        foreign::proxy_send_local_response(
+            u32::from(status),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            -1,
+        )
+    })
+}
+
+/// The ABI's form of a header map: the number of pairs, all sizes, then all bytes, each ended by
+/// a zero; numbers are 32 bits, little-endian.
+fn pack(pairs: &[(&str, String)]) -> Vec<u8> {
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+    let mut packed = number(pairs.len()).to_vec();
+    for (name, value) in pairs {
+        packed.extend(number(name.len()));
+        packed.extend(number(value.len()));
+    }
+    for (name, value) in pairs {
+        packed.extend(name.as_bytes());
+        packed.push(0);
+        packed.extend(value.as_bytes());
+        packed.push(0);
+    }
+    packed
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    if packed.is_empty() {
+        return Some(Vec::new());
+    }
+    let number = |at: usize| -> Option<usize> {
+        let bytes: [u8; 4] = packed.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let count = number(0)?;
+    let mut at = count.checked_mul(8)?.checked_add(4)?;
+    let mut take = |size: usize| -> Option<&[u8]> {
+        let bytes = packed.get(at..at.checked_add(size)?)?;
+        at = at.checked_add(size)?.checked_add(1)?;
+        Some(bytes)
+    };
+    let mut pairs = Vec::with_capacity(count.min(1024));
+    for index in 0..count {
+        let sizes = index.checked_mul(8)?.checked_add(4)?;
+        let name = take(number(sizes)?)?;
+        let value = take(number(sizes.checked_add(4)?)?)?;
+        pairs.push((String::from_utf8_lossy(name).into_owned(), value.to_vec()));
+    }
+    Some(pairs)
+}
