@@ -1,1 +1,16 @@
-//! s
+//! Proof from outside: what the tests share.
+//!
+//! Nothing here looks inside the product. A [`world::World`] is the real binary behind the real
+//! Envoy; an [`edge::Edge`] alone stands before an [`echo`]; the stub engine fails as the real
+//! speech server fails.
+
+/// An origin that answers with what it received.
+pub mod echo;
+/// A real Envoy with the real filter.
+pub mod edge;
+/// Programs that a test starts, and that never outlive it.
+pub mod process;
+/// A stand-in for the CosyVoice server, down to its ways of failing.
+pub mod stub_engine;
+/// Origin and edge together.
+pub mod world;

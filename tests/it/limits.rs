@@ -1,0 +1,92 @@
+//! Too fast, too much, too large; and well again after the wait.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tests::world::World;
+
+#[tokio::test]
+async fn a_limit_is_reached_told_and_recovered_from() {
+    let tight = |policy: &mut Value| policy["roles"]["free"]["requests"] = json!({"per_minute": 60, "burst": 5});
+    let world = World::with(tight, &[]).await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let mut passed = 0;
+    let refused = loop {
+        let response = world.get_as(&ada, "/api/me").await;
+        if response.status() != 200 {
+            break response;
+        }
+        assert!(response.headers()["ratelimit-policy"].to_str().unwrap().starts_with("\"free\";q=5;w=5"));
+        passed += 1;
+        assert!(passed < 20);
+    };
+    assert!((5..8).contains(&passed), "{passed} passed at once");
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(refused.headers()["ratelimit"].to_str().unwrap().contains("r=0"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "rate_limited");
+    assert_eq!(world.get_as(&bob, "/api/me").await.status(), 200, "one user's haste is not another's");
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    assert_eq!(world.get_as(&ada, "/api/me").await.status(), 200, "waiting as told is enough");
+}
+
+#[tokio::test]
+async fn a_thousand_at_once_get_exactly_the_burst() {
+    let exact = |policy: &mut Value| policy["roles"]["free"]["requests"] = json!({"per_minute": 1, "burst": 100});
+    let world = World::with(exact, &[]).await;
+    let ada = world.user("ada").await;
+    let calls = (0..1000).map(|_| async { world.get_as(&ada, "/api/voices").await.status() });
+    let statuses = futures::future::join_all(calls).await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 100);
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 900);
+}
+
+#[tokio::test]
+async fn strangers_are_limited_by_address() {
+    let tight = |policy: &mut Value| {
+        let routes = policy["routes"].as_array_mut().unwrap();
+        let login = routes.iter_mut().find(|route| route["path"] == "/login").unwrap();
+        login["limit"] = json!({"by": "address", "per_minute": 1, "burst": 3});
+    };
+    let world = World::with(tight, &[]).await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(world.post("/login", json!({"username": "x", "password": "y"})).await.status().as_u16());
+    }
+    assert_eq!(statuses, [401, 401, 401, 429, 429]);
+}
+
+#[tokio::test]
+async fn the_days_allowance_ends_and_says_so() {
+    let small = |policy: &mut Value| {
+        policy["roles"]["free"]["characters_per_request"] = json!(20);
+        policy["roles"]["free"]["characters_per_day"] = json!(30);
+    };
+    let world = World::with(small, &[]).await;
+    let ada = world.user("ada").await;
+    let too_long = world.post_as(&ada, "/api/generate", json!({"text": "a".repeat(21)})).await;
+    assert_eq!(too_long.status(), StatusCode::BAD_REQUEST);
+    world.generate(&ada, &"好".repeat(20)).await;
+    let refused = world.post_as(&ada, "/api/generate", json!({"text": "eleven char"})).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "quota_exhausted");
+    world.generate(&ada, "ten chars!").await;
+    let usage: Value = world.get_as(&ada, "/api/me/usage").await.json().await.unwrap();
+    assert_eq!(usage["characters"], json!({"used": 30, "limit": 30}));
+}
+
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let world = World::start().await;
+    let ada = world.user("ada").await;
+    let long = json!({"text": "a".repeat(300 * 1024)});
+    let announced = world.post_as(&ada, "/api/generate", long.clone()).await;
+    assert_eq!(announced.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let chunks = long.to_string().into_bytes().chunks(4096).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>();
+    let endless = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
+    let request = world.request(Method::POST, "/api/generate").bearer_auth(&ada.token).header("content-type", "application/json");
+    let counted = request.body(endless).send().await.unwrap();
+    assert_eq!(counted.status(), StatusCode::PAYLOAD_TOO_LARGE, "counted even when it does not announce itself");
+}

@@ -1,0 +1,96 @@
+//! A real Envoy with the real filter.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::process::{Program, artefact, free_port, workspace};
+
+/// The identity key of all test worlds.
+pub const IDENTITY_KEYS: &str = "test:dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGVzdA";
+
+/// One Envoy in front of one origin.
+pub struct Edge {
+    /// The process.
+    pub envoy: Program,
+    /// Where clients go, without a slash at the end.
+    pub url: String,
+    /// The same as an address.
+    pub address: SocketAddr,
+}
+
+impl Edge {
+    /// Starts Envoy from envoy/envoy.yaml inside `folder`, which holds or will hold `filter.json`.
+    pub async fn start(folder: &Path, origin: SocketAddr, variables: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let text = std::fs::read_to_string(workspace().join("envoy/envoy.yaml")).unwrap();
+        let text = replace_once(&text, "port_value: 10000   # edge port", &format!("port_value: {port}"));
+        let text = replace_once(&text, "port_value: 8080   # origin port", &format!("port_value: {}", origin.port()));
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("envoy.yaml"), text).unwrap();
+        let envoy = Program::start(
+            Command::new(artefact("ENVOY", ".tools/envoy-1.40.0/envoy"))
+                .current_dir(folder)
+                .args(["-c", "envoy.yaml", "--concurrency", "2", "--disable-hot-restart", "--log-level", "warn"])
+                .args(["--component-log-level", "wasm:info"])
+                .env("COSYGATE_IDENTITY_KEYS", IDENTITY_KEYS)
+                .env("CASES_SECRET", cases::secret())
+                .envs(variables.iter().copied()),
+            &folder.join("envoy.log"),
+        );
+        let mut edge =
+            Self { envoy, url: format!("http://127.0.0.1:{port}"), address: SocketAddr::from(([127, 0, 0, 1], port)) };
+        let end = Instant::now() + Duration::from_secs(30);
+        while reqwest::get(edge.url.clone()).await.is_err() {
+            assert!(edge.envoy.is_running() && Instant::now() < end, "Envoy did not start:\n{}", edge.envoy.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        edge
+    }
+}
+
+fn replace_once(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "envoy.yaml must say `{from}` once");
+    text.replace(from, to)
+}
+
+/// Hands Envoy a filter configuration, as the control plane does: written aside, then renamed.
+pub fn hand_over(folder: &Path, version: u64, configuration: &str) {
+    let resource = json!({
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": "cosygate",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": "cosygate",
+                "root_id": "cosygate",
+                "failure_policy": "FAIL_RELOAD",
+                "vm_config": {
+                    "vm_id": "cosygate",
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": {"local": {"filename": filter_module()}},
+                    "environment_variables": {"host_env_keys": ["COSYGATE_IDENTITY_KEYS", "CASES_SECRET"]}
+                },
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration}
+            }
+        }
+    });
+    let response = json!({"version_info": version.to_string(), "resources": [resource]});
+    let aside = folder.join("filter.json.new");
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(&aside, response.to_string()).unwrap();
+    std::fs::rename(aside, folder.join("filter.json")).unwrap();
+}
+
+/// The compiled filter.
+pub fn filter_module() -> PathBuf {
+    artefact("FILTER_WASM", "target/edge/cosygate-filter.wasm")
+}
+
+/// The text of a configuration for a policy.
+pub fn configuration(policy: &Value) -> String {
+    json!({"region": "test", "policy": policy}).to_string()
+}

@@ -1,0 +1,284 @@
+//! The HTTP of the stub.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Form, FromRequest, Multipart, Request, State};
+use axum::http::header::{CONTENT_TYPE, SERVER};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures::stream::{self, Stream};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::audio::{SAMPLE_RATE, sentence_pcm, sentences};
+use super::{Counters, Mode, Model, Seen, Shared};
+
+const END_OF_PROMPT: &str = "<|endofprompt|>";
+const PRESETS: [&str; 7] = ["中文女", "中文男", "日语男", "粤语女", "英文女", "英文男", "韩语女"];
+const MIN_SAMPLE_RATE: u32 = 16_000;
+const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Before a cut, so that what was sent does not perish in a buffer.
+const FLUSH: Duration = Duration::from_millis(50);
+
+/// Paths and required fields; `prompt_wav` is an upload.
+const ROUTES: [(&str, &[&str]); 5] = [
+    ("/inference_sft", &["tts_text", "spk_id"]),
+    ("/inference_zero_shot", &["tts_text", "prompt_text", "prompt_wav"]),
+    ("/inference_cross_lingual", &["tts_text", "prompt_wav"]),
+    ("/inference_instruct", &["tts_text", "spk_id", "instruct_text"]),
+    ("/inference_instruct2", &["tts_text", "instruct_text", "prompt_wav"]),
+];
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let inference = ROUTES.iter().fold(Router::new(), |router, (path, _)| router.route(path, get(speak).post(speak)));
+    inference
+        .route("/stub/mode", post(change_mode))
+        .route("/stub/counters", get(show_counters))
+        .fallback(async || detail(StatusCode::NOT_FOUND, "Not Found"))
+        .method_not_allowed_fallback(async || detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(shared)
+}
+
+async fn change_mode(State(shared): State<Arc<Shared>>, Json(mode): Json<Mode>) -> StatusCode {
+    *shared.mode.lock().unwrap() = mode;
+    StatusCode::NO_CONTENT
+}
+
+async fn show_counters(State(shared): State<Arc<Shared>>) -> Json<Counters> {
+    Json(*shared.counters.lock().unwrap())
+}
+
+async fn speak(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let answering = Answering::new(&shared);
+    let seen = read_form(path, request).await;
+    shared.remember(seen.clone());
+    let required = ROUTES.iter().find(|(path, _)| *path == seen.path).map_or(&[][..], |(_, fields)| fields);
+    let missing: Vec<&str> = required.iter().copied().filter(|field| !seen.has(field)).collect();
+    if !missing.is_empty() {
+        answering.finish();
+        return unprocessable(&missing);
+    }
+    let mode = *shared.mode.lock().unwrap();
+    let undecodable = seen.prompt_wav.as_ref().is_some_and(|audio| !is_decodable(audio));
+    let unknown_method = seen.path == "/inference_instruct2" && shared.model == Model::CosyVoice;
+    if mode == Mode::ServerError || undecodable || unknown_method {
+        answering.finish();
+        return (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response();
+    }
+    let steps = match judge(shared.model, &seen) {
+        Verdict::Speak { text, voice } => steps(mode, shared.cost, audio_chunks(text, voice)),
+        Verdict::Raise => vec![Step::Wait(FLUSH), Step::Cut],
+        Verdict::NeverEnd => {
+            shared.count(|counters| counters.rule_violations += 1);
+            vec![Step::Hang]
+        }
+    };
+    let mut response = Response::new(Body::from_stream(perform(steps, answering, shared.stopped.subscribe())));
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
+    response
+}
+
+/// What the model makes of a request that the server lets through.
+enum Verdict<'a> {
+    Speak {
+        text: &'a str,
+        voice: &'a [u8],
+    },
+    /// An exception after the head of the answer.
+    Raise,
+    NeverEnd,
+}
+
+fn judge(model: Model, seen: &Seen) -> Verdict<'_> {
+    let field = |name: &str| seen.fields.get(name).map_or("", String::as_str);
+    let text = field("tts_text");
+    if let Some(audio) = &seen.prompt_wav {
+        let prompt_field = match seen.path.as_str() {
+            "/inference_zero_shot" => "prompt_text",
+            "/inference_cross_lingual" => "tts_text",
+            _ => "instruct_text",
+        };
+        let prompts = ["tts_text", "prompt_text", "instruct_text"].map(field).concat();
+        let marks = (field(prompt_field).matches(END_OF_PROMPT).count(), prompts.matches(END_OF_PROMPT).count());
+        if model == Model::CosyVoice3 && marks != (1, 1) {
+            return Verdict::NeverEnd;
+        }
+        let text = text.split_once(END_OF_PROMPT).map_or(text, |(_, text)| text);
+        return Verdict::Speak { text, voice: audio };
+    }
+    let speaker = field("spk_id");
+    let has_presets = model != Model::CosyVoice3;
+    let knows_route = seen.path == "/inference_sft" || model == Model::CosyVoice;
+    if has_presets && knows_route && PRESETS.contains(&speaker) {
+        return Verdict::Speak { text, voice: speaker.as_bytes() };
+    }
+    Verdict::Raise
+}
+
+/// One chunk for each sentence.
+fn audio_chunks(text: &str, voice: &[u8]) -> Vec<Bytes> {
+    sentences(text).into_iter().map(|sentence| sentence_pcm(sentence, voice).into()).collect()
+}
+
+enum Step {
+    Wait(Duration),
+    Send(Bytes),
+    Hang,
+    Cut,
+}
+
+fn steps(mode: Mode, cost: Duration, chunks: Vec<Bytes>) -> Vec<Step> {
+    let all_bytes = chunks.iter().map(Bytes::len).sum::<usize>();
+    let first = |count: usize| -> Vec<Step> {
+        let sent = chunks.iter().scan(count, |left, chunk| {
+            let size = chunk.len().min(*left);
+            *left -= size;
+            (size > 0).then(|| Step::Send(chunk.slice(..size)))
+        });
+        [Step::Wait(cost)].into_iter().chain(sent).collect()
+    };
+    let then = |mut steps: Vec<Step>, end: Vec<Step>| {
+        steps.extend(end);
+        steps
+    };
+    match mode {
+        Mode::Work | Mode::ServerError => first(all_bytes),
+        Mode::Cut { after_bytes } => then(first(after_bytes), vec![Step::Wait(FLUSH), Step::Cut]),
+        Mode::HangBeforeFirstByte => vec![Step::Hang],
+        Mode::HangAfter { after_bytes } => then(first(after_bytes), vec![Step::Hang]),
+        Mode::ZeroBytes => first(0),
+        Mode::OddLength => first(all_bytes.saturating_sub(1)),
+        Mode::Slow { pause_milliseconds } => {
+            let pause = Duration::from_millis(pause_milliseconds);
+            let tenth_bytes = SAMPLE_RATE as usize * 2 / 10;
+            let pieces = chunks.iter().flat_map(|chunk| chunk.chunks(tenth_bytes));
+            let paced = pieces.flat_map(|piece| [Step::Wait(pause), Step::Send(Bytes::copy_from_slice(piece))]);
+            then(first(0), paced.collect())
+        }
+    }
+}
+
+/// Goes through the steps. An error in the stream makes hyper drop the connection before the last
+/// chunk, just as uvicorn does after an exception.
+fn perform(
+    steps: Vec<Step>,
+    answering: Answering,
+    stopped: watch::Receiver<bool>,
+) -> impl Stream<Item = Result<Bytes, &'static str>> {
+    stream::unfold(Some((steps.into_iter(), answering, stopped)), async |state| {
+        let (mut steps, answering, mut stopped) = state?;
+        loop {
+            let step = if *stopped.borrow() { Some(Step::Cut) } else { steps.next() };
+            match step {
+                Some(Step::Wait(duration)) => drop(tokio::time::timeout(duration, stop(&mut stopped)).await),
+                Some(Step::Hang) => stop(&mut stopped).await,
+                Some(Step::Send(bytes)) => return Some((Ok(bytes), Some((steps, answering, stopped)))),
+                Some(Step::Cut) => {
+                    answering.finish();
+                    return Some((Err("cut"), None));
+                }
+                None => {
+                    answering.finish();
+                    return None;
+                }
+            }
+        }
+    })
+}
+
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    // The sender lives as long as any answer, so this cannot end early.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Counts one answer from its request to its end. Dropped before the end, it counts as aborted.
+struct Answering {
+    shared: Arc<Shared>,
+    is_finished: bool,
+}
+
+impl Answering {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.count(|counters| {
+            counters.requests += 1;
+            counters.running += 1;
+            counters.max_running = counters.max_running.max(counters.running);
+        });
+        Self { shared: Arc::clone(shared), is_finished: false }
+    }
+
+    fn finish(mut self) {
+        self.is_finished = true;
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.shared.count(|counters| {
+            counters.running -= 1;
+            *(if self.is_finished { &mut counters.finished } else { &mut counters.aborted }) += 1;
+        });
+    }
+}
+
+/// Fields from a multipart or urlencoded body, also of a GET. An unreadable body has no fields.
+async fn read_form(path: String, mut request: Request) -> Seen {
+    let mut seen = Seen { path, fields: BTreeMap::new(), prompt_wav: None };
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if !media_type.starts_with("multipart/form-data") {
+        // axum would look for a GET's form in the query.
+        *request.method_mut() = Method::POST;
+        if let Ok(Form(fields)) = Form::from_request(request, &()).await {
+            seen.fields = fields;
+        }
+        return seen;
+    }
+    let Ok(mut form) = Multipart::from_request(request, &()).await else { return seen };
+    while let Ok(Some(field)) = form.next_field().await {
+        let name = field.name().unwrap_or_default().to_owned();
+        if field.file_name().is_some() {
+            seen.prompt_wav = field.bytes().await.ok();
+        } else if let Ok(value) = field.text().await {
+            seen.fields.insert(name, value);
+        }
+    }
+    seen
+}
+
+impl Seen {
+    fn has(&self, field: &str) -> bool {
+        if field == "prompt_wav" { self.prompt_wav.is_some() } else { self.fields.contains_key(field) }
+    }
+}
+
+/// Whether libsndfile would know the format, and the server accept the rate (checked for WAV).
+fn is_decodable(audio: &[u8]) -> bool {
+    match audio.get(..4) {
+        Some(b"RIFF") => {
+            let rate = audio.get(24..28).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+            audio.get(8..12) == Some(b"WAVE") && rate >= MIN_SAMPLE_RATE
+        }
+        Some(b"fLaC" | b"OggS") => true,
+        _ => audio.starts_with(b"ID3") || audio.starts_with(&[0xFF, 0xFB]),
+    }
+}
+
+fn unprocessable(missing: &[&str]) -> Response {
+    let errors: Vec<_> = missing
+        .iter()
+        .map(|field| json!({"type": "missing", "loc": ["body", field], "msg": "Field required", "input": null}))
+        .collect();
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": errors }))).into_response()
+}
+
+fn detail(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "detail": text }))).into_response()
+}
