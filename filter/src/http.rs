@@ -19,8 +19,8 @@ const MAX_TRIES: u32 = 16;
 /// One request and its response.
 pub(crate) struct Exchange {
     edge: Option<Rc<Edge>>,
-    /// Headers about the nearest limit, for the response.
-    limit: Option<[(&'static str, String); 2]>,
+    /// Headers about the nearest limit, for the response, with what remains of it.
+    limit: Option<(u32, [(&'static str, String); 2])>,
 }
 
 impl Context for Exchange {}
@@ -48,7 +48,7 @@ impl HttpContext for Exchange {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        for (name, value) in self.limit.iter().flatten() {
+        for (name, value) in self.limit.iter().flat_map(|(_, headers)| headers) {
             // Without it the client only knows less; nothing is decided by it.
             let _ = host::set_header(Map::Response, name, value.as_bytes());
         }
@@ -114,11 +114,13 @@ impl Exchange {
             }
             return match spent {
                 Spent::Taken { remaining, reset_s } => {
-                    self.limit = Some(limit::headers(charge, remaining, reset_s));
+                    if self.limit.as_ref().is_none_or(|(nearest, _)| remaining < *nearest) {
+                        self.limit = Some((remaining, limit::headers(charge, remaining, reset_s)));
+                    }
                     Ok(())
                 }
                 Spent::Exceeded { retry_after_s } => {
-                    self.limit = Some(limit::headers(charge, 0, retry_after_s));
+                    self.limit = Some((0, limit::headers(charge, 0, retry_after_s)));
                     Err(limit_exceeded(charge, retry_after_s))
                 }
                 Spent::Crowded { retry_after_s } => Err(limiter_crowded(retry_after_s)),

@@ -3,7 +3,7 @@
 
 import { onLanguageChange, serverSentence, t } from "./i18n.js";
 
-const box = document.getElementById("alert");
+const box = document.getElementById("alert-box");
 const text = document.getElementById("alert-text");
 const quietStatus = document.getElementById("status");
 let current = null;

@@ -5,10 +5,11 @@
 
 const usualTimeoutMs = 30_000;
 const speechTimeoutMs = 300_000;
-// A read that is told to slow down waits and asks again, so that a quick hand on the
-// page is not punished with error messages for things it did not do.
-const patienceSeconds = 10;
-const readAttempts = 3;
+// A request that changes nothing when it is repeated waits out a rate limit by itself, so
+// that a quick hand on the page is not punished with messages about things it did not do.
+const patienceMs = 20_000;
+// Requests that were held back together do not come back together.
+const spreadMs = 500;
 
 /** A request that brought nothing: refused by the server, or never answered. */
 export class Problem extends Error {
@@ -40,7 +41,7 @@ export const me = () => read("/api/me");
 export const usage = () => read("/api/me/usage");
 export const voices = () => read("/api/voices");
 export const generate = (speech) => send("POST", "/api/generate", speech, speechTimeoutMs);
-export const deleteOutput = (id) => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`);
+export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
 
 /** One page of the history, newest first; `before` is the `next` of the page above. */
 export function outputs(before) {
@@ -50,15 +51,20 @@ export function outputs(before) {
 /** Asks for one byte of a recording, to learn why an audio element could not play it. */
 export const probeAudio = (id) => read(audioPath(id), { range: "bytes=0-0" });
 
-async function read(path, headers = {}) {
+function read(path, headers = {}) {
+  return patiently(() => exchange(path, { headers }, usualTimeoutMs));
+}
+
+async function patiently(request) {
   const { signal } = session;
-  for (let attempt = 1; ; attempt += 1) {
+  const giveUpAt = Date.now() + patienceMs;
+  for (;;) {
     try {
-      return await exchange(path, { headers }, usualTimeoutMs);
+      return await request();
     } catch (problem) {
-      const brief = problem.retryAfter > 0 && problem.retryAfter <= patienceSeconds;
-      if (!brief || attempt === readAttempts) throw problem;
-      await new Promise((resolve) => setTimeout(resolve, problem.retryAfter * 1000));
+      const pauseMs = problem.retryAfter * 1000 + Math.random() * spreadMs;
+      if (problem.retryAfter === 0 || Date.now() + pauseMs > giveUpAt) throw problem;
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
       if (signal.aborted) throw new Problem({ code: "dropped" });
     }
   }

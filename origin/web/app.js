@@ -6,7 +6,7 @@
 import * as api from "./api.js";
 import { announce, clearAlert, showAlert, showProblem } from "./alert.js";
 import * as compose from "./compose.js";
-import { focusEntry, startEntry } from "./entry.js";
+import { clearEntry, focusEntry, startEntry } from "./entry.js";
 import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } from "./history.js";
 import { startLanguageSwitch, t } from "./i18n.js";
 import { startPlayer } from "./player.js";
@@ -19,13 +19,20 @@ let author = null;
 
 function show(view) {
   for (const name of ["boot", "entry", "studio"]) byId(name).hidden = name !== view;
+  // The card at the door bears the name itself.
+  byId("brand").hidden = view === "entry";
   byId("account").hidden = view !== "studio";
   byId("logout").hidden = view !== "studio";
 }
 
+function waitFor(answer) {
+  byId("loading").hidden = !answer;
+  retry.hidden = answer;
+}
+
 /** Only the server can tell whether there is a login: the cookie is out of reach here. */
 async function start() {
-  retry.hidden = true;
+  waitFor(true);
   show("boot");
   try {
     const account = await api.me();
@@ -37,7 +44,7 @@ async function start() {
       focusEntry();
     } else {
       showProblem(problem);
-      retry.hidden = false;
+      waitFor(false);
     }
   }
 }
@@ -93,6 +100,7 @@ function leave() {
 
 async function logOut() {
   await api.logout();
+  clearEntry();
   leave();
   compose.clear();
   author = null;

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, clearAlert } from "./alert.js";
-import { duration, factor, number } from "./format.js";
+import { duration, factor, languageName, number } from "./format.js";
 import { onLanguageChange, serverSentence, t } from "./i18n.js";
 import * as player from "./player.js";
 import { SubmitButton } from "./submit-button.js";
@@ -14,11 +14,15 @@ const voice = byId("voice");
 const speed = byId("speed");
 const audio = byId("result-audio");
 
+const shortcut = /mac/i.test(navigator.platform) ? "⌘ Enter" : "Ctrl + Enter";
+
 let limit = null;
 let catalogue = { engine: "", notice: null, voices: [] };
 let made = null;
 // The text is only found wanting once somebody has tried to have it spoken.
 let missing = false;
+// Set while the day's allowance is too small for the text; a shorter one may still fit.
+let takeBackQuota = null;
 let handlers = { onMade: () => {}, onProblem: () => {} };
 
 const submit = new SubmitButton(byId("generate"), () => ({ idle: t("generate"), busy: t("generating") }));
@@ -36,13 +40,9 @@ export function startCompose(given) {
     event.preventDefault();
     generate();
   });
-  text.addEventListener("input", () => {
-    missing = false;
-    renderText();
-  });
+  text.addEventListener("input", textChanged);
   speed.addEventListener("input", renderSpeed);
   voice.addEventListener("change", renderVoiceDescription);
-  byId("shortcut").textContent = /mac|iphone|ipad/i.test(navigator.platform) ? "⌘ Enter" : "Ctrl Enter";
   onLanguageChange(render);
   render();
 }
@@ -68,8 +68,7 @@ export function voiceName(id) {
 export function useAgain(entry) {
   text.value = entry.text;
   if (catalogue.voices.some((one) => one.id === entry.voice)) voice.value = entry.voice;
-  missing = false;
-  render();
+  textChanged();
   text.focus();
   form.scrollIntoView({ block: "nearest" });
 }
@@ -87,6 +86,7 @@ export function forget(id) {
 export function rest() {
   setMade(null);
   submit.idle();
+  takeBackQuota = null;
 }
 
 /** Forgets the text as well: the next reader is somebody else. */
@@ -97,8 +97,19 @@ export function clear() {
   render();
 }
 
+function textChanged() {
+  missing = false;
+  if (takeBackQuota) {
+    submit.idle();
+    takeBackQuota();
+    takeBackQuota = null;
+  }
+  renderText();
+}
+
 async function generate() {
   if (!submit.ready || !check()) return;
+  takeBackQuota = null;
   const speech = { text: text.value.trim(), speed: Number(speed.value) };
   // Without a list of voices the server takes its first.
   if (voice.value) speech.voice = voice.value;
@@ -114,7 +125,9 @@ async function generate() {
     submit.idle();
     announce("");
     const takeBack = handlers.onProblem(problem);
-    if (problem.retryAfter > 0) submit.wait(problem.retryAfter, takeBack);
+    if (problem.retryAfter === 0) return;
+    submit.wait(problem.retryAfter, takeBack);
+    takeBackQuota = problem.code === "quota_exhausted" ? takeBack : null;
   }
 }
 
@@ -144,6 +157,7 @@ function check() {
 }
 
 function render() {
+  byId("shortcut").textContent = t("shortcut", { keys: shortcut });
   renderText();
   renderSpeed();
   renderVoices();
@@ -173,7 +187,7 @@ function renderSpeed() {
 
 function renderVoices() {
   const chosen = voice.value;
-  voice.replaceChildren(...catalogue.voices.map((one) => new Option(voiceLabel(one), one.id)));
+  voice.replaceChildren(...catalogue.voices.map((one) => new Option(one.name, one.id)));
   if (catalogue.voices.some((one) => one.id === chosen)) voice.value = chosen;
   const notice = catalogue.notice && (serverSentence("notice", catalogue.engine) ?? catalogue.notice);
   byId("voice-notice").textContent = notice ?? "";
@@ -183,11 +197,8 @@ function renderVoices() {
 
 function renderVoiceDescription() {
   const chosen = catalogue.voices.find((one) => one.id === voice.value);
-  byId("voice-description").textContent = chosen?.description ?? "";
-}
-
-function voiceLabel({ name, languages }) {
-  return languages?.length ? `${name} (${languages.join(", ")})` : name;
+  const languages = chosen?.languages?.map(languageName).join(" / ");
+  byId("voice-description").textContent = [languages, chosen?.description].filter(Boolean).join(" · ");
 }
 
 function renderResult() {

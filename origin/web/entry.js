@@ -46,6 +46,13 @@ export function focusEntry() {
   (username.value ? password : username).focus();
 }
 
+/** Empties the card: the next reader may be somebody else. */
+export function clearEntry() {
+  form.reset();
+  mistakes = {};
+  render();
+}
+
 async function attempt() {
   if (!check()) return;
   const name = username.value.trim();

@@ -14,14 +14,10 @@ export function factor(value) {
   return `${new Intl.NumberFormat(locale(), digits).format(value)}×`;
 }
 
-/** Bytes as megabytes, with a decimal while they are few. */
+/** Bytes as megabytes without the unit, with a decimal while they are few. */
 export function megabytes(bytes) {
   const value = bytes / bytesPerMegabyte;
-  return new Intl.NumberFormat(locale(), {
-    style: "unit",
-    unit: "megabyte",
-    maximumFractionDigits: value < 10 ? 1 : 0,
-  }).format(value);
+  return new Intl.NumberFormat(locale(), { maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
 }
 
 /** The length of a recording: "1.7 s" below a minute, then "1:05". */
@@ -69,4 +65,13 @@ export function upcoming(date, now = new Date()) {
   const day = new Intl.RelativeTimeFormat(locale(), { numeric: "auto" }).format(days, "day");
   const time = new Intl.DateTimeFormat(locale(), { timeStyle: "short" }).format(date);
   return `${day} ${time}`;
+}
+
+/** The name of a language by its BCP 47 tag; a tag nobody knows stays as it is. */
+export function languageName(tag) {
+  try {
+    return new Intl.DisplayNames(locale(), { type: "language" }).of(tag);
+  } catch {
+    return tag;
+  }
 }

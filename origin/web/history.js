@@ -17,6 +17,7 @@ const confirmDelete = document.getElementById("delete-confirm");
 const labelCharacters = 60;
 
 let next = null;
+let loaded = false;
 let doomed = null;
 let handlers = {};
 // Entries by their list item, so that texts can be written anew in another language.
@@ -35,17 +36,21 @@ export function startHistory(given) {
   onLanguageChange(renderHistory);
 }
 
-/** Shows the newest page. */
+/** Shows the newest page; when it cannot be had now, the button below asks for it again. */
 export async function loadHistory() {
-  const page = await api.outputs(null);
-  clearHistory();
-  append(page);
+  try {
+    append(await api.outputs(null));
+  } catch (problem) {
+    more.hidden = false;
+    throw problem;
+  }
 }
 
 export function clearHistory() {
   if (dialog.open) dialog.close();
   for (const item of entries.keys()) discard(item);
   next = null;
+  loaded = false;
   more.hidden = true;
   empty.hidden = true;
 }
@@ -59,7 +64,7 @@ export function addToHistory(entry) {
 /** Writes every text that depends on the language or on the names of the voices. */
 export function renderHistory() {
   for (const item of entries.keys()) renderItem(item);
-  empty.hidden = entries.size > 0;
+  empty.hidden = !loaded || entries.size > 0;
 }
 
 async function showMore() {
@@ -81,6 +86,7 @@ function append(page) {
   const items = page.outputs.filter((entry) => !known.has(entry.id)).map(itemOf);
   list.append(...items);
   next = page.next;
+  loaded = true;
   more.hidden = next === null;
   renderHistory();
   return items[0];

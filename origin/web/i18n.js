@@ -8,6 +8,7 @@ const sentences = {
     language_name: "English",
     skip: "Skip to content",
     dismiss: "Dismiss",
+    loading: "Loading…",
     retry: "Try again",
     account: "Account",
     tagline: "Turn text into speech.",
@@ -36,6 +37,7 @@ const sentences = {
     text_too_long: "Too long by {excess}. Shorten the text.",
     count: "{used} / {limit}",
     count_label: "{used} of {limit} characters",
+    shortcut: "{keys} to generate",
     voice: "Voice",
     speed: "Speed",
     generate: "Generate",
@@ -48,10 +50,10 @@ const sentences = {
     audio_blocked: "The speech is ready. Press play to hear it.",
     audio_failed: "This recording could not be played. Try again in a moment.",
     usage: "Today",
-    usage_resets: "Starts afresh {when}",
+    usage_resets: "Resets {when}",
     characters: "Characters",
     generations: "Generations",
-    storage: "Storage",
+    storage: "Storage, MB",
     of_limit: "{used} / {limit}",
     history: "History",
     history_empty: "Nothing here yet. What you generate is kept in this list.",
@@ -78,6 +80,7 @@ const sentences = {
     language_name: "中文",
     skip: "跳到正文",
     dismiss: "关闭提示",
+    loading: "正在加载…",
     retry: "重试",
     account: "账号",
     tagline: "把文字变成声音。",
@@ -106,6 +109,7 @@ const sentences = {
     text_too_long: "超出 {excess} 个字符，请缩短文字。",
     count: "{used} / {limit}",
     count_label: "已输入 {used} 个字符，上限 {limit}",
+    shortcut: "按 {keys} 生成",
     voice: "音色",
     speed: "语速",
     generate: "生成",
@@ -118,10 +122,10 @@ const sentences = {
     audio_blocked: "语音已生成，按播放键收听。",
     audio_failed: "这段录音暂时无法播放，请稍后重试。",
     usage: "今日用量",
-    usage_resets: "{when} 重新计算",
+    usage_resets: "{when} 重置",
     characters: "字符",
     generations: "生成次数",
-    storage: "存储空间",
+    storage: "存储空间（MB）",
     of_limit: "{used} / {limit}",
     history: "历史记录",
     history_empty: "还没有记录。生成的语音会保存在这里。",
@@ -191,7 +195,7 @@ let current = initialLanguage();
 
 function initialLanguage() {
   const remembered = readRemembered();
-  if (remembered in sentences) return remembered;
+  if (Object.hasOwn(sentences, remembered)) return remembered;
   return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 

@@ -17,28 +17,41 @@ export function startPlayer() {
   document.addEventListener("emptied", showPlaying, true);
 }
 
-/** Points `audio` at a recording. `onFailure` gets the problem, or null when none was found. */
+/**
+ * Points `audio` at a recording. An element does not say why it failed, so the recording
+ * is then asked for by hand: that waits out a rate limit, after which the element gets a
+ * second chance. `onFailure` gets the problem, or null when none can be named.
+ */
 export function load(audio, id, onFailure) {
+  const path = audioPath(id);
+  let secondChance = true;
   audio.onerror = async () => {
     try {
       await probeAudio(id);
-      onFailure(null);
     } catch (problem) {
       onFailure(problem);
+      return;
     }
+    if (audio.getAttribute("src") !== path) return;
+    if (!secondChance) {
+      onFailure(null);
+      return;
+    }
+    secondChance = false;
+    await play(audio);
   };
-  audio.src = audioPath(id);
+  audio.src = path;
 }
 
-/** Plays `audio`; false when the browser wants a gesture of the reader first. */
+/** Plays `audio`; false when it stays silent, as when the browser wants a gesture of the reader first. */
 export async function play(audio) {
   // A source that failed before stays failed until it is loaded anew.
   if (audio.error) audio.load();
   try {
     await audio.play();
     return true;
-  } catch (error) {
-    return error.name !== "NotAllowedError";
+  } catch {
+    return false;
   }
 }
 

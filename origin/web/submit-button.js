@@ -27,10 +27,6 @@ export class SubmitButton {
     return this.#state === "idle";
   }
 
-  get waiting() {
-    return this.#state === "waiting";
-  }
-
   busy() {
     this.#since = Date.now();
     this.#enter("busy");

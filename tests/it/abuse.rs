@@ -37,9 +37,22 @@ fn status(answer: &[u8]) -> u16 {
 }
 
 const SPELLINGS: &[&str] = &[
-    "x-user-id", "X-User-Id", "X-USER-ID", "x-user-role", "X-User-Role", "x-cosygate-identity", "X-Cosygate-Identity",
-    "X-COSYGATE-IDENTITY", "x-user-", "x-user-email", "x-cosygate-anything", "x_user_id", "X_User_Role",
-    "x-user_id", "x_cosygate_identity", "x-cosygate_identity",
+    "x-user-id",
+    "X-User-Id",
+    "X-USER-ID",
+    "x-user-role",
+    "X-User-Role",
+    "x-cosygate-identity",
+    "X-Cosygate-Identity",
+    "X-COSYGATE-IDENTITY",
+    "x-user-",
+    "x-user-email",
+    "x-cosygate-anything",
+    "x_user_id",
+    "X_User_Role",
+    "x-user_id",
+    "x_cosygate_identity",
+    "x-cosygate_identity",
 ];
 
 #[tokio::test]
@@ -48,7 +61,8 @@ async fn a_claimed_identity_never_arrives() {
     let (edge, bearer) = edge_with_echo(folder.path()).await;
     let mut arrived = 0;
     for name in SPELLINGS {
-        for (target, credential) in [("/", ""), ("/api/me", &*format!("authorization: {bearer}\r\n")), ("/api/me", "")] {
+        for (target, credential) in [("/", ""), ("/api/me", &*format!("authorization: {bearer}\r\n")), ("/api/me", "")]
+        {
             for repeated in ["", "again"] {
                 let second = if repeated.is_empty() { String::new() } else { format!("{name}: evil-second\r\n") };
                 let request = format!(
@@ -92,20 +106,42 @@ async fn odd_bytes_and_paths_are_refused_and_hurt_nobody() {
         }
     }
     let admin_paths = [
-        "//api/admin/policy", "/api//admin/policy", "/./api/admin/policy", "/assets/../api/admin/policy",
-        "/assets/%2e%2e/api/admin/policy", "/api%2fadmin/policy", "/api%2Fadmin%2Fpolicy", "/api%5cadmin%5cpolicy",
-        "/api\\admin\\policy", "/api/admin;x/policy", "/api/admin/policy;x", "/api/admin/policy%00", "/api/admin/policy#x",
-        "/API/ADMIN/POLICY", "/api/%61dmin/policy", "http://gate.example/api/admin/policy", "/api/admin/policy/",
-        "/api/admin/policy?x=/login", "/login/../api/admin/policy", "/api/admin/policy%20",
+        "//api/admin/policy",
+        "/api//admin/policy",
+        "/./api/admin/policy",
+        "/assets/../api/admin/policy",
+        "/assets/%2e%2e/api/admin/policy",
+        "/api%2fadmin/policy",
+        "/api%2Fadmin%2Fpolicy",
+        "/api%5cadmin%5cpolicy",
+        "/api\\admin\\policy",
+        "/api/admin;x/policy",
+        "/api/admin/policy;x",
+        "/api/admin/policy%00",
+        "/api/admin/policy#x",
+        "/API/ADMIN/POLICY",
+        "/api/%61dmin/policy",
+        "http://gate.example/api/admin/policy",
+        "/api/admin/policy/",
+        "/api/admin/policy?x=/login",
+        "/login/../api/admin/policy",
+        "/api/admin/policy%20",
     ];
     for path in admin_paths {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: gate.example\r\nauthorization: {bearer}\r\nconnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: gate.example\r\nauthorization: {bearer}\r\nconnection: close\r\n\r\n"
+        );
         let answer = raw(edge.address, request.as_bytes());
         assert!(matches!(status(&answer), 400 | 401 | 403 | 404), "{path}: {}", String::from_utf8_lossy(&answer));
     }
-    let response = reqwest::Client::new().get(format!("{}/api/me", edge.url)).header("authorization", bearer).send().await;
+    let response =
+        reqwest::Client::new().get(format!("{}/api/me", edge.url)).header("authorization", bearer).send().await;
     assert_eq!(response.unwrap().status(), 200, "the edge is still well");
-    assert!(!edge.envoy.log().contains("Function: proxy_on"), "the filter must not have trapped:\n{}", edge.envoy.log());
+    assert!(
+        !edge.envoy.log().contains("Function: proxy_on"),
+        "the filter must not have trapped:\n{}",
+        edge.envoy.log()
+    );
 }
 
 #[tokio::test]
@@ -125,15 +161,25 @@ async fn the_origin_serves_only_what_came_through_the_edge() {
     ];
     for headers in &forged {
         for (method, path) in [
-            (Method::GET, "/"), (Method::GET, "/api/me"), (Method::GET, "/api/outputs"), (Method::POST, "/api/generate"),
-            (Method::POST, "/login"), (Method::POST, "/register"), (Method::GET, "/download/01J00000000000000000000000"),
-            (Method::DELETE, "/api/outputs/01J00000000000000000000000"), (Method::GET, "/nowhere"),
+            (Method::GET, "/"),
+            (Method::GET, "/api/me"),
+            (Method::GET, "/api/outputs"),
+            (Method::POST, "/api/generate"),
+            (Method::POST, "/login"),
+            (Method::POST, "/register"),
+            (Method::GET, "/download/01J00000000000000000000000"),
+            (Method::DELETE, "/api/outputs/01J00000000000000000000000"),
+            (Method::GET, "/nowhere"),
         ] {
             let mut request = world.client.request(method.clone(), format!("{}{path}", world.origin_url));
             for (name, value) in headers.as_object().unwrap() {
                 request = request.header(name, value.as_str().unwrap());
             }
-            let response = request.json(&json!({"text": "x", "username": "eve", "password": "eve's password"})).send().await.unwrap();
+            let response = request
+                .json(&json!({"text": "x", "username": "eve", "password": "eve's password"}))
+                .send()
+                .await
+                .unwrap();
             assert_eq!(response.status(), 401, "{method} {path} with {headers}");
         }
     }

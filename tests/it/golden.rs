@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cases::{Case, Expect};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use tests::edge::{Edge, configuration, hand_over};
 use tests::echo;
+use tests::edge::{Edge, configuration, hand_over};
 
 /// A public route that every policy gets, to see which one is in force.
 const PROBE: &str = "/probe-of-the-tests";
@@ -49,13 +49,15 @@ async fn wait_for(client: &Client, edge: &Edge, rev: u64) {
         assert!(Instant::now() < end, "policy {rev} did not arrive:\n{}", edge.envoy.log());
         let client = if in_a_row % 2 == 0 { client.clone() } else { Client::new() };
         let response = client.get(format!("{}{PROBE}", edge.url)).send().await.unwrap();
-        let seen = if response.status() == 200 { sealed(&response.json().await.unwrap())["rev"].as_u64() } else { None };
+        let seen =
+            if response.status() == 200 { sealed(&response.json().await.unwrap())["rev"].as_u64() } else { None };
         in_a_row = if seen == Some(rev) { in_a_row + 1 } else { 0 };
     }
 }
 
 async fn verdict(client: &Client, edge: &Edge, case: &Case) -> Expect {
-    let method = if case.method == "BREW" { Method::from_bytes(b"BREW").unwrap() } else { case.method.parse().unwrap() };
+    let method =
+        if case.method == "BREW" { Method::from_bytes(b"BREW").unwrap() } else { case.method.parse().unwrap() };
     let mut request = client.request(method, format!("{}{}", edge.url, case.target)).header("host", "gate.example");
     for (name, value) in &case.headers {
         request = request.header(name, value);
@@ -75,7 +77,8 @@ async fn verdict(client: &Client, edge: &Edge, case: &Case) -> Expect {
         assert!(!header(&received, "cookie").unwrap_or_default().contains("cosygate="));
         return Expect { user: text("sub"), role: text("role"), ..Expect::default() };
     }
-    let challenge = challenge(&response).filter(|sent| sent.contains(&wanted)).map(|_| wanted).filter(|text| !text.is_empty());
+    let challenge =
+        challenge(&response).filter(|sent| sent.contains(&wanted)).map(|_| wanted).filter(|text| !text.is_empty());
     let problem: Value = response.json().await.unwrap();
     Expect { code: problem["code"].as_str().map(str::to_owned), challenge, ..Expect::default() }
 }

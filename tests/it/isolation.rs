@@ -26,7 +26,8 @@ async fn a_foreign_id_answers_as_an_unknown_one() {
             assert_eq!(foreign.0, StatusCode::NOT_FOUND);
         }
     }
-    let range = world.request(Method::GET, &format!("/download/{id}")).bearer_auth(&bob.token).header("range", "bytes=0-9");
+    let range =
+        world.request(Method::GET, &format!("/download/{id}")).bearer_auth(&bob.token).header("range", "bytes=0-9");
     assert_eq!(range.send().await.unwrap().status(), StatusCode::NOT_FOUND);
     let listed: Value = world.get_as(&bob, &format!("/api/outputs?before={id}z&limit=100")).await.json().await.unwrap();
     assert!(!listed.to_string().contains(id));

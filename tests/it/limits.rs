@@ -84,9 +84,15 @@ async fn bodies_are_bounded() {
     let long = json!({"text": "a".repeat(300 * 1024)});
     let announced = world.post_as(&ada, "/api/generate", long.clone()).await;
     assert_eq!(announced.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    let chunks = long.to_string().into_bytes().chunks(4096).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>();
+    let chunks = long
+        .to_string()
+        .into_bytes()
+        .chunks(4096)
+        .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
+        .collect::<Vec<_>>();
     let endless = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
-    let request = world.request(Method::POST, "/api/generate").bearer_auth(&ada.token).header("content-type", "application/json");
+    let request =
+        world.request(Method::POST, "/api/generate").bearer_auth(&ada.token).header("content-type", "application/json");
     let counted = request.body(endless).send().await.unwrap();
     assert_eq!(counted.status(), StatusCode::PAYLOAD_TOO_LARGE, "counted even when it does not announce itself");
 }

@@ -24,7 +24,8 @@ async fn quota_at_edge(world: &World, user: &User) -> String {
 
 #[tokio::test]
 async fn limits_change_under_load_without_a_failed_request() {
-    let roomy = |policy: &mut Value| policy["roles"]["free"]["requests"] = json!({"per_minute": 600_000, "burst": 10_000});
+    let roomy =
+        |policy: &mut Value| policy["roles"]["free"]["requests"] = json!({"per_minute": 600_000, "burst": 10_000});
     let world = World::with(roomy, &[]).await;
     let ada = world.user("ada").await;
     let (origin_id, envoy_id) = (world.origin.id(), world.edge.envoy.id());

@@ -31,14 +31,16 @@ async fn from_registration_to_sound_and_out_again() {
     let loudest = wav[44..].chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs()).max();
     assert!(loudest.unwrap() > 2000, "there is something to hear");
 
-    let part = |range: &'static str| world.request(Method::GET, url).bearer_auth(&ada.token).header("range", range).send();
+    let part =
+        |range: &'static str| world.request(Method::GET, url).bearer_auth(&ada.token).header("range", range).send();
     let middle = part("bytes=4-11").await.unwrap();
     assert_eq!(middle.status(), StatusCode::PARTIAL_CONTENT);
     assert_eq!(middle.headers()["content-range"], format!("bytes 4-11/{}", wav.len()));
     assert_eq!(middle.bytes().await.unwrap(), wav.slice(4..12));
     assert_eq!(part("bytes=-2").await.unwrap().bytes().await.unwrap(), wav.slice(wav.len() - 2..));
     assert_eq!(part("bytes=99999999-").await.unwrap().status(), StatusCode::RANGE_NOT_SATISFIABLE);
-    let cached = world.request(Method::GET, url).bearer_auth(&ada.token).header("if-none-match", etag).send().await.unwrap();
+    let cached =
+        world.request(Method::GET, url).bearer_auth(&ada.token).header("if-none-match", etag).send().await.unwrap();
     assert_eq!(cached.status(), StatusCode::NOT_MODIFIED);
     let head = world.request(Method::HEAD, url).bearer_auth(&ada.token).send().await.unwrap();
     assert_eq!(head.headers()["content-length"], wav.len().to_string());
@@ -80,11 +82,9 @@ async fn the_page_and_the_keys_are_public_and_safe() {
 
 #[tokio::test]
 async fn a_page_in_a_real_browser() {
-    let world = World::with(
-        |policy| policy["roles"]["free"]["requests"] = json!({"per_minute": 6000, "burst": 1000}),
-        &[],
-    )
-    .await;
+    let world =
+        World::with(|policy| policy["roles"]["free"]["requests"] = json!({"per_minute": 6000, "burst": 1000}), &[])
+            .await;
     world.user("page-tester").await;
     let folder = tests::process::workspace().join("tests/page");
     let output = tokio::process::Command::new("node")

@@ -62,27 +62,32 @@ pub fn hand_over(folder: &Path, version: u64, configuration: &str) {
     let resource = json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
         "name": "cosygate",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-            "config": {
-                "name": "cosygate",
-                "root_id": "cosygate",
-                "failure_policy": "FAIL_RELOAD",
-                "vm_config": {
-                    "vm_id": "cosygate",
-                    "runtime": "envoy.wasm.runtime.v8",
-                    "code": {"local": {"filename": filter_module()}},
-                    "environment_variables": {"host_env_keys": ["COSYGATE_IDENTITY_KEYS", "CASES_SECRET"]}
-                },
-                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration}
-            }
-        }
+        "typed_config": typed_config(configuration),
     });
     let response = json!({"version_info": version.to_string(), "resources": [resource]});
     let aside = folder.join("filter.json.new");
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&aside, response.to_string()).unwrap();
     std::fs::rename(aside, folder.join("filter.json")).unwrap();
+}
+
+/// The filter with its configuration, as an HTTP filter's `typed_config`.
+pub fn typed_config(configuration: &str) -> Value {
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": {
+            "name": "cosygate",
+            "root_id": "cosygate",
+            "failure_policy": "FAIL_RELOAD",
+            "vm_config": {
+                "vm_id": "cosygate",
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": {"local": {"filename": filter_module()}},
+                "environment_variables": {"host_env_keys": ["COSYGATE_IDENTITY_KEYS", "CASES_SECRET"]}
+            },
+            "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration}
+        }
+    })
 }
 
 /// The compiled filter.

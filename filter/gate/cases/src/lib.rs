@@ -119,7 +119,7 @@ fn read(name: &str, text: &str, now: u64) -> Suite {
     let mut suite: Suite = serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
     for issuer in suite.policy["issuers"].as_array_mut().unwrap() {
         if let Some(names) = issuer["keys"]["jwks"].as_array().cloned() {
-            let keys: Vec<Value> = names.iter().map(|name| key(name.as_str().unwrap())["jwk"].clone()).collect();
+            let keys: Vec<Value> = names.iter().map(|name| public_key(name.as_str().unwrap())).collect();
             issuer["keys"]["jwks"] = json!({ "keys": keys });
         }
     }
@@ -214,20 +214,30 @@ fn replace_times(text: &str, now: u64) -> String {
     replaced
 }
 
+/// The private half of a test key, to sign with.
+pub fn private_key(name: &str) -> EncodingKey {
+    let key = key(name);
+    let der = |member: &str| STANDARD.decode(key[member].as_str().unwrap()).unwrap();
+    match key["kind"].as_str().unwrap() {
+        "Ed25519" => EncodingKey::from_ed_der(&der("pkcs8")),
+        "RSA" => EncodingKey::from_rsa_der(&der("pkcs1")),
+        "secret" => EncodingKey::from_secret(&URL_SAFE_NO_PAD.decode(key["secret"].as_str().unwrap()).unwrap()),
+        _ => EncodingKey::from_ec_der(&der("pkcs8")),
+    }
+}
+
+/// The public half of a test key, as a JWK (RFC 7517).
+pub fn public_key(name: &str) -> Value {
+    key(name)["jwk"].clone()
+}
+
 /// Signs as an issuer would. `HS256 with the public key` is the classic confusion: the bytes of
 /// the public key as a shared secret.
 fn sign(key_name: &str, algorithm: &str, signed: &str) -> String {
-    let key = key(key_name);
-    let der = |name: &str| key[name].as_str().map(|text| STANDARD.decode(text).unwrap());
     if algorithm == "HS256 with the public key" {
-        let public = URL_SAFE_NO_PAD.decode(key["jwk"]["x"].as_str().or(key["jwk"]["n"].as_str()).unwrap()).unwrap();
+        let jwk = public_key(key_name);
+        let public = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().or(jwk["n"].as_str()).unwrap()).unwrap();
         return crypto::sign(signed.as_bytes(), &EncodingKey::from_secret(&public), Algorithm::HS256).unwrap();
     }
-    let encoding = match key["kind"].as_str().unwrap() {
-        "Ed25519" => EncodingKey::from_ed_der(&der("pkcs8").unwrap()),
-        "RSA" => EncodingKey::from_rsa_der(&der("pkcs1").unwrap()),
-        "secret" => EncodingKey::from_secret(&URL_SAFE_NO_PAD.decode(key["secret"].as_str().unwrap()).unwrap()),
-        _ => EncodingKey::from_ec_der(&der("pkcs8").unwrap()),
-    };
-    crypto::sign(signed.as_bytes(), &encoding, algorithm.parse().unwrap()).unwrap()
+    crypto::sign(signed.as_bytes(), &private_key(key_name), algorithm.parse().unwrap()).unwrap()
 }
