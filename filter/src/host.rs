@@ -70,6 +70,14 @@ mod foreign {
             value_size: usize,
             cas: u32,
         ) -> u32;
+        pub(super) fn proxy_call_foreign_function(
+            name: *const u8,
+            name_size: usize,
+            arguments: *const u8,
+            arguments_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub(super) fn proxy_send_local_response(
             status: u32,
             details: *const u8,
@@ -169,6 +177,45 @@ pub(crate) const ABSENT: u32 = u32::MAX;
 pub(crate) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), HostError> {
     // SAFETY: the host only reads, within the given sizes.
     check(unsafe { foreign::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+}
+
+/// Whether a signature over `text` holds, by the host's own cryptography. `public_key` is a
+/// SubjectPublicKeyInfo in DER; ECDSA signatures are DER, RSA ones PKCS#1 v1.5.
+///
+/// The function and its two messages are Envoy's: `verify_signature`, with `hash_function`,
+/// `public_key`, `signature` and `text` as protobuf fields 1 to 4, answered by `result` as field 1.
+pub(crate) fn verify_signature(
+    hash: &str,
+    public_key: &[u8],
+    signature: &[u8],
+    text: &[u8],
+) -> Result<bool, HostError> {
+    const NAME: &str = "verify_signature";
+    let mut arguments = Vec::with_capacity(public_key.len() + signature.len() + text.len() + 32);
+    for (number, field) in (1_u8..).zip([hash.as_bytes(), public_key, signature, text]) {
+        arguments.push((number << 3) | 2);
+        let mut length = field.len();
+        while length >= 0x80 {
+            arguments.push(0x80 | u8::try_from(length & 0x7f).unwrap_or_default());
+            length >>= 7;
+        }
+        arguments.push(u8::try_from(length).unwrap_or_default());
+        arguments.extend_from_slice(field);
+    }
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: the host reads name and arguments and writes one pointer and one size.
+    check(unsafe {
+        foreign::proxy_call_foreign_function(
+            NAME.as_ptr(),
+            NAME.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            &raw mut data,
+            &raw mut size,
+        )
+    })?;
+    // A false result is not written out at all, so the answer starts with another field or is empty.
+    Ok(owned(data, size).starts_with(&[0x08, 0x01]))
 }
 
 /// Answers the client in place of the origin. `details` becomes the response code details of the
