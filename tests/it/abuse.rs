@@ -55,7 +55,8 @@ const SPELLINGS: &[&str] = &[
     "x-cosygate_identity",
 ];
 
-#[tokio::test]
+// The raw sockets block, so the echo needs a thread of its own.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claimed_identity_never_arrives() {
     let folder = tempfile::tempdir().unwrap();
     let (edge, bearer) = edge_with_echo(folder.path()).await;
@@ -93,7 +94,7 @@ async fn a_claimed_identity_never_arrives() {
     assert!(!edge.envoy.log().contains("evil"), "not even the access log repeats it");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn odd_bytes_and_paths_are_refused_and_hurt_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let (edge, bearer) = edge_with_echo(folder.path()).await;

@@ -42,7 +42,7 @@ async fn every_case_gets_its_verdict_in_envoy() {
 }
 
 async fn wait_for(client: &Client, edge: &Edge, rev: u64) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(30);
     // Both workers must have it; each connection belongs to one of them.
     let mut in_a_row = 0;
     while in_a_row < 20 {

@@ -23,14 +23,18 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts Envoy from envoy/envoy.yaml inside `folder`, which holds or will hold `filter.json`.
+    /// Starts Envoy from envoy/envoy.yaml inside `folder`, which holds or will hold a
+    /// `filter.json` with something in it; Envoy only wants the file to be there.
     pub async fn start(folder: &Path, origin: SocketAddr, variables: &[(&str, &str)]) -> Self {
         let port = free_port();
         let text = std::fs::read_to_string(workspace().join("envoy/envoy.yaml")).unwrap();
-        let text = replace_once(&text, "port_value: 10000   # edge port", &format!("port_value: {port}"));
-        let text = replace_once(&text, "port_value: 8080   # origin port", &format!("port_value: {}", origin.port()));
+        let text = with_port(&text, "# edge port", port);
+        let text = with_port(&text, "# origin port", origin.port());
         std::fs::create_dir_all(folder).unwrap();
         std::fs::write(folder.join("envoy.yaml"), text).unwrap();
+        if !folder.join("filter.json").exists() {
+            std::fs::write(folder.join("filter.json"), "{}").unwrap();
+        }
         let envoy = Program::start(
             Command::new(artefact("ENVOY", ".tools/envoy-1.40.0/envoy"))
                 .current_dir(folder)
@@ -52,9 +56,12 @@ impl Edge {
     }
 }
 
-fn replace_once(text: &str, from: &str, to: &str) -> String {
-    assert_eq!(text.matches(from).count(), 1, "envoy.yaml must say `{from}` once");
-    text.replace(from, to)
+/// Sets the one port that is marked so.
+fn with_port(yaml: &str, mark: &str, port: u16) -> String {
+    let marked = |line: &&str| line.trim_start().starts_with("port_value:") && line.ends_with(mark);
+    let line = yaml.lines().find(marked).unwrap_or_else(|| panic!("envoy.yaml must mark one `{mark}`"));
+    let indent: String = line.chars().take_while(|letter| *letter == ' ').collect();
+    yaml.replace(line, &format!("{indent}port_value: {port}"))
 }
 
 /// Hands Envoy a filter configuration, as the control plane does: written aside, then renamed.

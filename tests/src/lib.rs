@@ -4,6 +4,8 @@
 //! Envoy; an [`edge::Edge`] alone stands before an [`echo`]; the stub engine fails as the real
 //! speech server fails.
 
+/// Measurements side by side.
+pub mod bench;
 /// An origin that answers with what it received.
 pub mod echo;
 /// A real Envoy with the real filter.
