@@ -17,8 +17,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 
 pub use settings::{
-    CosyVoiceMode, CosyVoiceModel, EngineKind, EngineSettings, SettingsError, VoiceSettings,
-    VoiceSource,
+    CosyVoiceMode, CosyVoiceModel, EngineKind, EngineSettings, SettingsError, VoiceSettings, VoiceSource,
 };
 pub use speech::Speech;
 
@@ -96,14 +95,10 @@ impl Utterance {
             return Err(EngineError::rejected("speed must be between 0.5 and 2.0."));
         }
         if !abilities.speed && (self.speed - 1.0).abs() > f32::EPSILON {
-            return Err(EngineError::rejected(
-                "This engine speaks at its natural speed only; leave speed at 1.0.",
-            ));
+            return Err(EngineError::rejected("This engine speaks at its natural speed only; leave speed at 1.0."));
         }
         if !abilities.instruct && self.instruction().is_some() {
-            return Err(EngineError::rejected(
-                "This engine takes no style instruction; leave instruct out.",
-            ));
+            return Err(EngineError::rejected("This engine takes no style instruction; leave instruct out."));
         }
         Ok(())
     }

@@ -1,1 +1,53 @@
-//! stub
+//! The origin: logs users in, wraps the speech engine and keeps what belongs to each user apart.
+//!
+//! ```text
+//! edge ──► answer ──► seal ──► routes ──► speech ──► engine
+//!                       │                   ├──► blobs.of(&caller)
+//!                       └─► Caller          └──► store.of(&caller)
+//! ```
+
+/// Names and passwords.
+pub mod accounts;
+/// The outermost layer: request ids, problems, headers, one log line.
+pub mod answer;
+/// Putting the parts together, serving, stopping.
+pub mod app;
+/// Audio on disk.
+pub mod blobs;
+/// Who is calling.
+pub mod caller;
+/// The time, and how times and ids are written.
+pub mod clock;
+/// Settings.
+pub mod config;
+/// The file that the edge reads.
+pub mod edge_config;
+/// Speech engines.
+pub mod engine;
+/// Files that are there whole or not at all.
+pub mod files;
+/// SHA-256 as text.
+pub mod hash;
+/// What handlers read: bodies, queries, ids.
+pub mod input;
+/// Tokens and the key that signs them.
+pub mod issuer;
+/// `/metrics`, `/healthz`, `/readyz`.
+pub mod metrics_listener;
+/// The control plane: the policy file and its revisions.
+pub mod policy;
+/// How a handler refuses.
+pub mod problem;
+/// The whole API on one screen.
+pub mod routes;
+/// The door: only what an edge sealed comes in.
+pub mod seal;
+/// From a text to audio on disk.
+pub mod speech;
+/// What is remembered.
+pub mod store;
+/// What tests of routes need.
+#[cfg(test)]
+mod test_app;
+/// The housekeeper.
+pub mod upkeep;

@@ -98,9 +98,7 @@ impl FromStr for EngineKind {
         match name {
             "espeak" => Ok(Self::Espeak),
             "cosyvoice-http" => Ok(Self::CosyVoiceHttp),
-            _ => Err(SettingsError::new(format!(
-                "engine.kind is {name:?}; it must be espeak or cosyvoice-http"
-            ))),
+            _ => Err(SettingsError::new(format!("engine.kind is {name:?}; it must be espeak or cosyvoice-http"))),
         }
     }
 }
@@ -218,18 +216,16 @@ impl EngineSettings {
         }
         self.urls.iter().try_for_each(|url| validate_url(url))?;
         match (self.model, self.mode) {
-            (CosyVoiceModel::CosyVoice3, CosyVoiceMode::Sft) => Err(SettingsError::new(
-                "engine.mode is sft, but CosyVoice3 has no preset voices; use zero_shot",
-            )),
-            (CosyVoiceModel::CosyVoice, CosyVoiceMode::Instruct2) => Err(SettingsError::new(
-                "engine.mode is instruct2, but only CosyVoice 2 and 3 know it; use zero_shot",
-            )),
+            (CosyVoiceModel::CosyVoice3, CosyVoiceMode::Sft) => {
+                Err(SettingsError::new("engine.mode is sft, but CosyVoice3 has no preset voices; use zero_shot"))
+            }
+            (CosyVoiceModel::CosyVoice, CosyVoiceMode::Instruct2) => {
+                Err(SettingsError::new("engine.mode is instruct2, but only CosyVoice 2 and 3 know it; use zero_shot"))
+            }
             _ => Ok(()),
         }?;
         if self.voices.is_empty() || self.voices.len() > 1000 {
-            return Err(SettingsError::new(
-                "engine.voices needs 1 to 1000 voices; add at least one [[engine.voices]]",
-            ));
+            return Err(SettingsError::new("engine.voices needs 1 to 1000 voices; add at least one [[engine.voices]]"));
         }
         self.voices.iter().try_for_each(|voice| voice.validate(self.mode))?;
         let mut seen = HashSet::new();
@@ -254,18 +250,14 @@ impl VoiceSettings {
                 "" => Err(self.error("has an empty speaker_id")),
                 _ => Ok(()),
             },
-            (VoiceSource::Preset { .. }, _) => {
-                Err(self.error("is a preset, which only the mode sft can speak"))
-            }
+            (VoiceSource::Preset { .. }, _) => Err(self.error("is a preset, which only the mode sft can speak")),
             (VoiceSource::Reference { .. }, CosyVoiceMode::Sft) => {
                 Err(self.error("is a reference, which the mode sft cannot speak"))
             }
             (VoiceSource::Reference { transcript, .. }, _) if transcript.contains("<|") => {
                 Err(self.error("has a control token in its transcript; the system prompt is added for you"))
             }
-            (VoiceSource::Reference { transcript, .. }, CosyVoiceMode::ZeroShot)
-                if transcript.trim().is_empty() =>
-            {
+            (VoiceSource::Reference { transcript, .. }, CosyVoiceMode::ZeroShot) if transcript.trim().is_empty() => {
                 Err(self.error("has no transcript, which the mode zero_shot needs"))
             }
             (VoiceSource::Reference { .. }, _) => Ok(()),
@@ -277,11 +269,7 @@ impl VoiceSettings {
     }
 }
 
-fn within(
-    name: &str,
-    value: u64,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<(), SettingsError> {
+fn within(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Result<(), SettingsError> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -303,9 +291,7 @@ fn validate_url(url: &str) -> Result<(), SettingsError> {
     if is_good {
         return Ok(());
     }
-    Err(SettingsError::new(
-        "engine.urls: each must look like http://host:port, without password or query",
-    ))
+    Err(SettingsError::new("engine.urls: each must look like http://host:port, without password or query"))
 }
 
 #[cfg(test)]

@@ -22,12 +22,7 @@ pub(super) struct Slots {
 impl Slots {
     /// `per_address` slots for each of `addresses` addresses. At most `queue_length` callers wait,
     /// each for at most `patience`.
-    pub(super) fn new(
-        addresses: usize,
-        per_address: usize,
-        queue_length: usize,
-        patience: Duration,
-    ) -> Arc<Self> {
+    pub(super) fn new(addresses: usize, per_address: usize, queue_length: usize, patience: Duration) -> Arc<Self> {
         let count = addresses * per_address;
         // Neighbouring slots belong to different addresses, so work spreads over all of them.
         let free = (0..per_address).flat_map(|_| 0..addresses).collect();
@@ -41,11 +36,9 @@ impl Slots {
 
     /// Waits for a slot.
     pub(super) async fn take(self: &Arc<Self>) -> Result<Slot, EngineError> {
-        let presence = Arc::clone(&self.present)
-            .try_acquire_owned()
-            .map_err(|_| EngineError::unavailable("its queue is full"))?;
-        let permit =
-            tokio::time::timeout(self.patience, Arc::clone(&self.working).acquire_owned()).await;
+        let presence =
+            Arc::clone(&self.present).try_acquire_owned().map_err(|_| EngineError::unavailable("its queue is full"))?;
+        let permit = tokio::time::timeout(self.patience, Arc::clone(&self.working).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
             return Err(EngineError::unavailable("every slot stayed busy"));
         };
@@ -95,9 +88,9 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn waiting_is_bounded_in_number_and_in_time() {
-        let slots = Slots::new(1, 1, 1, Duration::from_secs(10));
+        let slots = Slots::new(1, 1, 1, Duration::from_millis(50));
         let working = slots.take().await.unwrap();
         let waiting = tokio::spawn({
             let slots = Arc::clone(&slots);

@@ -53,16 +53,15 @@ pub(super) trait Session: Send + 'static {
 }
 
 /// Waits for the first piece and leaves the rest to the stream.
-pub(super) async fn start(
-    sample_rate: u32,
-    mut session: impl Session,
-) -> Result<Speech, EngineError> {
+pub(super) async fn start(sample_rate: u32, mut session: impl Session) -> Result<Speech, EngineError> {
     let Some(first) = session.next().await? else {
         return Err(EngineError::rejected("The engine has no sound for this text."));
     };
-    let rest = stream::try_unfold(session, |mut session| async move {
-        Ok(session.next().await?.map(|piece| (piece, session)))
-    });
+    let rest =
+        stream::try_unfold(
+            session,
+            |mut session| async move { Ok(session.next().await?.map(|piece| (piece, session))) },
+        );
     let pcm = stream::once(async { Ok(first) }).chain(rest).boxed();
     Ok(Speech { sample_rate, pcm })
 }

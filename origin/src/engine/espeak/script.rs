@@ -23,15 +23,21 @@ impl Script {
     /// `None` for what every voice reads: digits, punctuation, symbols, spaces.
     fn of(character: char) -> Option<Self> {
         match character {
-            '\u{3005}' | '\u{3007}' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}'
-            | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{323AF}' => Some(Self::Han),
-            '\u{3041}'..='\u{309F}' | '\u{30A1}'..='\u{30FA}' | '\u{30FC}'..='\u{30FF}'
-            | '\u{31F0}'..='\u{31FF}' | '\u{FF66}'..='\u{FF9F}' => Some(Self::Kana),
-            '\u{1100}'..='\u{11FF}' | '\u{3131}'..='\u{318E}' | '\u{A960}'..='\u{A97C}'
-            | '\u{AC00}'..='\u{D7FB}' => Some(Self::Hangul),
-            '\u{0400}'..='\u{052F}' | '\u{1C80}'..='\u{1C8F}' | '\u{A640}'..='\u{A69F}' => {
-                Some(Self::Cyrillic)
+            '\u{3005}'
+            | '\u{3007}'
+            | '\u{3400}'..='\u{4DBF}'
+            | '\u{4E00}'..='\u{9FFF}'
+            | '\u{F900}'..='\u{FAFF}'
+            | '\u{20000}'..='\u{323AF}' => Some(Self::Han),
+            '\u{3041}'..='\u{309F}'
+            | '\u{30A1}'..='\u{30FA}'
+            | '\u{30FC}'..='\u{30FF}'
+            | '\u{31F0}'..='\u{31FF}'
+            | '\u{FF66}'..='\u{FF9F}' => Some(Self::Kana),
+            '\u{1100}'..='\u{11FF}' | '\u{3131}'..='\u{318E}' | '\u{A960}'..='\u{A97C}' | '\u{AC00}'..='\u{D7FB}' => {
+                Some(Self::Hangul)
             }
+            '\u{0400}'..='\u{052F}' | '\u{1C80}'..='\u{1C8F}' | '\u{A640}'..='\u{A69F}' => Some(Self::Cyrillic),
             other if other.is_alphabetic() => Some(Self::Other),
             _ => None,
         }
@@ -150,8 +156,7 @@ mod tests {
 
     #[test]
     fn a_pause_follows_sentences_and_the_end() {
-        let pauses: Vec<bool> =
-            pieces("你好 world. 再见 friend").iter().map(|piece| piece.pause).collect();
+        let pauses: Vec<bool> = pieces("你好 world. 再见 friend").iter().map(|piece| piece.pause).collect();
         assert_eq!(pauses, [false, true, false, true]);
     }
 

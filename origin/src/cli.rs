@@ -1,0 +1,91 @@
+//! The command line, on one screen.
+
+mod config;
+mod policy;
+mod serve;
+mod token;
+mod user;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use origin::app;
+use origin::config::Settings;
+
+/// Login, per-user isolation and a policy gate for speech synthesis.
+#[derive(Parser)]
+#[command(name = "cosygate", version)]
+pub(crate) struct Arguments {
+    /// Settings file; default: cosygate.toml in the working directory, if there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of everything that is written; overrides COSYGATE_DATA.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the origin.
+    #[command(after_help = "Example: COSYGATE_DATA=/var/lib/cosygate cosygate serve")]
+    Serve(serve::Options),
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Check, publish or show the policy.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Add and list users, change roles.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Judge tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Make or update the tables of the database. `serve` does so, too.
+    #[command(after_help = "Example: COSYGATE_DATABASE_URL_FILE=/run/secrets/db cosygate migrate")]
+    Migrate,
+}
+
+/// Runs one command.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let mut settings = Settings::load(arguments.config.as_deref(), &|name| std::env::var(name).ok())?;
+    if let Some(data) = arguments.data {
+        settings.data = data;
+    }
+    match arguments.command {
+        Command::Serve(options) => serve::run(settings, options).await,
+        Command::Config(command) => config::run(&settings, &command),
+        Command::Policy(command) => policy::run(&settings, command).await,
+        Command::User(command) => user::run(&settings, command).await,
+        Command::Token(command) => token::run(&settings, command),
+        Command::Migrate => {
+            app::open_store(&settings).await?.close().await;
+            print("the tables are up to date")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Reads a file and names it if that fails.
+fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| file.display().to_string())
+}
+
+/// Prints lines. A reader that has read enough is no error.
+fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    match writeln!(output, "{text}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Prints JSON for people and programs.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(serde_json::to_string_pretty(value)?)
+}

@@ -1,0 +1,104 @@
+//! `cosygate token …`.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use gate::cache::TokenCache;
+use gate::policy::{Document, Route};
+use gate::{Gate, Request, Verdict, judge};
+use origin::config::Settings;
+use origin::issuer::Issuer;
+use origin::policy::environment_secret;
+use serde_json::{Value, json};
+
+/// No token that is looked at is longer.
+const MAX_INPUT_BYTES: u64 = 64 * 1024;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Judge a token as the edge would. Prints the verdict; exit code 0 if it holds, 1 if not.
+    #[command(after_help = "Example: cosygate token verify --policy policy.json --now 1795435200 < token")]
+    Verify {
+        /// The policy to judge by. Where it says `"from": "origin"`, the keys are those of the
+        /// data folder.
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+        /// The time to judge at, in seconds since the epoch.
+        #[arg(long, value_name = "UNIX")]
+        now: u64,
+        /// Judge a call of this path; default: the token alone.
+        #[arg(long)]
+        path: Option<String>,
+        /// The method of the call.
+        #[arg(long, default_value = "GET", requires = "path")]
+        method: String,
+        /// The token; default: standard input, where no other user sees it.
+        token: Option<String>,
+    },
+}
+
+pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
+    let Command::Verify { policy, now, path, method, token } = command;
+    let mut document =
+        Document::parse(&super::read(&policy)?).with_context(|| format!("{} is not valid", policy.display()))?;
+    let key_file = settings.issuer_key_file();
+    if key_file.exists() {
+        document = document.with_origin_keys(&Issuer::load_or_make(&key_file)?.jwks());
+    }
+    if path.is_none() {
+        let roles = document.roles.keys().cloned().collect();
+        document.routes =
+            vec![Route { path: Some("/".to_owned()), methods: vec!["GET".to_owned()], roles, ..Route::default() }];
+    }
+    let gate =
+        Gate::new(&document, &environment_secret).with_context(|| format!("{} is not valid", policy.display()))?;
+    let token = match token {
+        Some(token) => token,
+        None => {
+            let mut text = String::new();
+            std::io::stdin().take(MAX_INPUT_BYTES).read_to_string(&mut text)?;
+            text.trim().to_owned()
+        }
+    };
+    let headers = [("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
+    let target = path.as_deref().unwrap_or("/");
+    let request = Request {
+        method: &method,
+        target,
+        authority: "localhost",
+        headers: &headers,
+        address: &|| "127.0.0.1".to_owned(),
+    };
+    let (verdict, code) = describe(judge(&gate, &mut TokenCache::default(), request, now));
+    super::print_json(&verdict)?;
+    Ok(code)
+}
+
+fn describe(verdict: Verdict<'_>) -> (Value, ExitCode) {
+    match verdict {
+        Verdict::Pass(pass) => {
+            let caller = pass.caller.as_deref();
+            let verdict = json!({
+                "verdict": "pass",
+                "user_id": caller.map(|caller| &caller.user_id),
+                "issuer": caller.map(|caller| &caller.issuer),
+                "role": caller.map(|caller| &caller.role),
+                "scopes": caller.map(|caller| &caller.scopes),
+            });
+            (verdict, ExitCode::SUCCESS)
+        }
+        Verdict::Refuse { problem, .. } => {
+            let verdict = json!({
+                "verdict": "refuse",
+                "status": problem.code.status(),
+                "code": problem.code.as_str(),
+                "detail": problem.detail,
+                "cause": problem.cause,
+            });
+            (verdict, ExitCode::FAILURE)
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The whole API on one screen. One endpoint, one file: docs/API.md has the shapes.
+
+mod admin_policy;
+mod download;
+mod generate;
+mod jwks;
+mod login;
+mod logout;
+mod me;
+mod output;
+mod outputs;
+mod page;
+mod register;
+mod usage;
+mod voices;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use gate::Code;
+
+use crate::app::App;
+use crate::problem::Refusal;
+use crate::{answer, seal};
+
+/// The main listener: everything behind the door, the door behind the common answer.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/assets/{*path}", get(page::asset))
+        .route("/.well-known/jwks.json", get(jwks::handler))
+        .route("/register", post(register::handler))
+        .route("/login", post(login::handler))
+        .route("/logout", post(logout::handler))
+        .route("/api/me", get(me::handler))
+        .route("/api/me/usage", get(usage::handler))
+        .route("/api/voices", get(voices::handler))
+        .route("/api/generate", post(generate::handler))
+        .route("/api/outputs", get(outputs::handler))
+        .route("/api/outputs/{id}", get(output::get).delete(output::delete))
+        .route("/download/{id}", get(download::handler).delete(output::delete))
+        .route("/api/admin/policy", get(admin_policy::handler))
+        .fallback(async || Refusal::not_found())
+        .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "This path has other methods."))
+        .layer(from_fn_with_state(Arc::clone(&app), seal::require))
+        .layer(from_fn_with_state(Arc::clone(&app), answer::layer))
+        .with_state(app)
+}
+
+#[cfg(test)]
+mod tests;

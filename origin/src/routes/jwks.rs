@@ -1,0 +1,15 @@
+//! `GET /.well-known/jwks.json`: the issuer's public keys (RFC 7517).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, HeaderName};
+use serde_json::Value;
+
+use crate::app::App;
+
+/// Answers without a seal: whoever verifies tokens may read it.
+pub(super) async fn handler(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], Json<Value>) {
+    ([(CACHE_CONTROL, "public, max-age=300")], Json(app.issuer.jwks()))
+}

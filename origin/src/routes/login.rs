@@ -1,0 +1,196 @@
+//! `POST /login`: a password against a token.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::SET_COOKIE;
+use axum::response::{IntoResponse as _, Response};
+use gate::{Code, Problem};
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::fold_username;
+use crate::app::App;
+use crate::caller::Visit;
+use crate::input::JsonBody;
+use crate::issuer::Grant;
+use crate::problem::Refusal;
+use crate::store::User;
+
+/// The body.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Body {
+    username: String,
+    password: String,
+    /// The token goes into a cookie in place of the answer.
+    #[serde(default)]
+    cookie: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    token_type: &'static str,
+    expires_in: u64,
+    user_id: String,
+    username: String,
+    role: String,
+}
+
+/// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`.
+pub(super) async fn handler(
+    State(app): State<Arc<App>>,
+    visit: Visit,
+    JsonBody(body): JsonBody<Body>,
+) -> Result<Response, Refusal> {
+    let user = match fold_username(&body.username) {
+        Ok(username) => app.store.accounts().by_username(&username).await?,
+        Err(_) => None,
+    };
+    let hash = user.as_ref().map(|user| user.password_hash.clone());
+    let is_right = app.passwords.verify(body.password, hash).await?;
+    let Some(user) = user.filter(|user| is_right && user.disabled_at.is_none()) else {
+        metrics::counter!("cosygate_logins_total", "result" => "refused").increment(1);
+        app.store.audit(&visit.audit(&app.clock, "login", "token_invalid")).await?;
+        return Err(Refusal::new(Code::TokenInvalid, "Wrong username or password."));
+    };
+    let (token, expires_in) = grant(&app, &user)?;
+    app.store.audit(&visit.audit(&app.clock, "login", "ok").by(&user.id)).await?;
+    metrics::counter!("cosygate_logins_total", "result" => "ok").increment(1);
+
+    let cookie = body.cookie.then(|| cookie(&token, expires_in, visit.is_secure)).transpose()?;
+    let answer = Answer {
+        token: cookie.is_none().then_some(token),
+        token_type: "Bearer",
+        expires_in,
+        user_id: user.id,
+        username: user.username,
+        role: user.role,
+    };
+    let mut response = Json(answer).into_response();
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// A token and how long it holds, in seconds.
+fn grant(app: &App, user: &User) -> Result<(String, u64), Refusal> {
+    let policy = app.policy.now();
+    let unavailable = || Problem::new(Code::PolicyUnavailable, "Nobody can log in here at the moment.").retry_after(60);
+    let issuer = policy.own_issuer().ok_or_else(|| Refusal::from(unavailable()).because("no issuer with our keys"))?;
+    let lifetime_s = app.settings.token_lifetime_seconds.min(u64::from(issuer.max_lifetime_s));
+    let grant = Grant {
+        issuer: &issuer.issuer,
+        audience: issuer.audiences.first().map(String::as_str).unwrap_or_default(),
+        user,
+        lifetime_s,
+        now_ms: app.clock.now_ms(),
+    };
+    Ok((app.issuer.issue(&grant), lifetime_s))
+}
+
+/// The cookie (RFC 6265): out of reach of scripts, and never sent from another site.
+pub(super) fn cookie(token: &str, max_age_s: u64, is_secure: bool) -> Result<HeaderValue, Refusal> {
+    let secure = if is_secure { "; Secure" } else { "" };
+    let name = gate::headers::COOKIE;
+    let cookie = format!("{name}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age_s}{secure}");
+    cookie.parse().map_err(Refusal::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use gate::cache::TokenCache;
+    use gate::{Gate, Request, Verdict, judge};
+    use serde_json::{Value, json};
+
+    use crate::test_app::{Reply, TestApp};
+
+    async fn registered() -> TestApp {
+        let app = TestApp::new().await;
+        app.post("/register", json!({"username": "ada", "password": "correct horse"})).await;
+        app
+    }
+
+    async fn login(app: &TestApp, username: &str, password: &str) -> Reply {
+        app.post("/login", json!({"username": username, "password": password})).await
+    }
+
+    #[tokio::test]
+    async fn the_edge_accepts_the_token() {
+        let app = registered().await;
+        let reply = login(&app, "ADA", "correct horse").await;
+        assert_eq!(reply.status.as_u16(), 200, "{reply:?}");
+        assert_eq!(reply.header("cache-control"), "no-store");
+        let body = reply.json();
+        assert_eq!((&body["token_type"], &body["expires_in"]), (&json!("Bearer"), &json!(3600)));
+
+        let document = app.app.policy.now().document.clone().with_origin_keys(&app.app.issuer.jwks());
+        let gate = Gate::new(&document, &|_| None).unwrap();
+        let header = format!("Bearer {}", body["token"].as_str().unwrap());
+        let request = Request {
+            method: "POST",
+            target: "/api/generate",
+            authority: "localhost",
+            headers: &[("authorization".to_owned(), header.into_bytes())],
+            address: &|| String::new(),
+        };
+        let now = app.app.clock.now_s();
+        let Verdict::Pass(pass) = judge(&gate, &mut TokenCache::default(), request, now) else {
+            panic!("the token is refused")
+        };
+        let caller = pass.caller.unwrap();
+        assert_eq!((caller.user_id.as_str(), caller.role.as_str()), (body["user_id"].as_str().unwrap(), "free"));
+        assert!(matches!(judge(&gate, &mut TokenCache::default(), request, now + 3700), Verdict::Refuse { .. }));
+    }
+
+    #[tokio::test]
+    async fn wrong_names_and_wrong_passwords_answer_alike() {
+        let app = registered().await;
+        let replies = [
+            login(&app, "ada", "wrong horse").await,
+            login(&app, "nobody", "correct horse").await,
+            login(&app, "not a name", "correct horse").await,
+            login(&app, "ada", "").await,
+        ];
+        for reply in replies {
+            assert_eq!((reply.status.as_u16(), reply.code().as_str()), (401, "token_invalid"));
+            assert!(reply.header("www-authenticate").starts_with("Bearer "));
+            assert_eq!(reply.json()["detail"], "Wrong username or password.");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cookie_takes_the_place_of_the_token() {
+        let app = registered().await;
+        let body = json!({"username": "ada", "password": "correct horse", "cookie": true});
+        let plain = app.post("/login", body.clone()).await;
+        assert_eq!(plain.json().get("token"), None::<&Value>);
+        let cookie = plain.header("set-cookie");
+        assert!(cookie.starts_with("cosygate=ey"), "{cookie}");
+        assert!(cookie.ends_with("; HttpOnly; SameSite=Strict; Path=/; Max-Age=3600"), "{cookie}");
+
+        let mut over_tls = app.request("POST", "/login", None, Some(&body));
+        over_tls.headers_mut().insert("x-forwarded-proto", "https".parse().unwrap());
+        assert!(app.send(over_tls).await.header("set-cookie").ends_with("; Secure"));
+
+        let logout = app.send(app.request("POST", "/logout", None, None)).await;
+        assert_eq!(logout.status.as_u16(), 204);
+        assert_eq!(logout.header("set-cookie"), "cosygate=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+    }
+
+    #[tokio::test]
+    async fn without_an_issuer_of_ours_nobody_logs_in() {
+        let app = TestApp::with_policy(|policy| {
+            policy["issuers"][0]["keys"] = json!({"jwks": crate::issuer::Issuer::sample_jwks()});
+        })
+        .await;
+        app.post("/register", json!({"username": "ada", "password": "correct horse"})).await;
+        let reply = login(&app, "ada", "correct horse").await;
+        assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "policy_unavailable"));
+        assert!(!reply.header("retry-after").is_empty());
+    }
+}

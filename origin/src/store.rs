@@ -1,0 +1,236 @@
+//! What is remembered: SQLite in one file by default, Postgres where several origins share.
+//!
+//! Each SQL text stands once and runs on both (`$1` works on both; ids are TEXT, times BIGINT
+//! milliseconds). What belongs to a user is reached only through [`Store::of`], which puts the
+//! owner into every query. The other doors are [`Store::accounts`] (names and passwords),
+//! [`Store::policies`], [`Store::admin`] and [`Store::upkeep`] (what has run out).
+
+mod accounts;
+mod admin;
+mod audit;
+mod outputs;
+mod policies;
+mod reservations;
+mod upkeep;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+
+use crate::caller::{Admin, Caller};
+use crate::files::PRIVATE;
+
+pub use accounts::{Accounts, User};
+pub use admin::Administration;
+pub use audit::AuditEntry;
+pub use outputs::{Output, Owned, Usage};
+pub use policies::{Policies, PolicyRecord};
+pub use reservations::{Limits, Reservation, Reserved};
+pub use upkeep::{Discarded, Upkeep};
+
+/// Longest wait for a connection or a lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_FULL: u32 = 13;
+const READERS: u32 = 8;
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    reader: Db,
+    /// SQLite has one writer at a time. One connection for all writes makes them queue up in
+    /// order, where several would poll for the lock.
+    writer: Db,
+}
+
+#[derive(Clone, Debug)]
+enum Db {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Something of this name or id is there already.
+    #[error("there is one already")]
+    Conflict,
+    /// The disk is full.
+    #[error("the database's disk is full")]
+    Full,
+    /// Too many want it at once.
+    #[error("the database is busy")]
+    Busy,
+    /// The reservation ran out or was swept before its generation ended.
+    #[error("the reservation is gone")]
+    ReservationGone,
+    /// The file cannot be opened.
+    #[error("{0}: {1}")]
+    File(PathBuf, io::Error),
+    /// Anything else.
+    #[error("database: {0}")]
+    Database(sqlx::Error),
+    /// The tables cannot be made.
+    #[error("database migration: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let Some(database) = error.as_database_error() else {
+            return match error {
+                sqlx::Error::PoolTimedOut => Self::Busy,
+                other => Self::Database(other),
+            };
+        };
+        if database.is_unique_violation() {
+            return Self::Conflict;
+        }
+        let code = database.code().unwrap_or_default();
+        if database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            // disk_full
+            return if code == "53100" { Self::Full } else { Self::Database(error) };
+        }
+        // SQLite's extended codes have the primary one in their lowest byte.
+        match code.parse::<u32>().map(|code| code & 0xff) {
+            Ok(SQLITE_FULL) => Self::Full,
+            Ok(SQLITE_BUSY) => Self::Busy,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// Runs one body on whichever database it is.
+macro_rules! on_db {
+    ($db:expr, $pool:ident => $body:expr) => {
+        match $db {
+            $crate::store::Db::Sqlite($pool) => $body,
+            $crate::store::Db::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// Runs one body in a transaction that may write; `?` in the body rolls it back.
+macro_rules! in_transaction {
+    ($db:expr, $transaction:ident => $body:expr) => {
+        match $db {
+            $crate::store::Db::Sqlite(pool) => {
+                // A deferred transaction that begins by reading may fail when it comes to write.
+                let mut $transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+                let value = $body;
+                $transaction.commit().await?;
+                value
+            }
+            $crate::store::Db::Postgres(pool) => {
+                let mut $transaction = pool.begin().await?;
+                let value = $body;
+                $transaction.commit().await?;
+                value
+            }
+        }
+    };
+}
+
+pub(crate) use in_transaction;
+pub(crate) use on_db;
+
+impl Store {
+    /// Opens the SQLite file at `path`, making it if need be.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub async fn open_file(path: &Path) -> Result<Self, StoreError> {
+        // SQLite would let everybody read a file that it makes, and its journals do as the file.
+        let made = OpenOptions::new().create(true).append(true).mode(PRIVATE).open(path);
+        made.map_err(|error| StoreError::File(path.to_owned(), error))?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(PATIENCE);
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+        let writer = Db::Sqlite(pool(1).connect_with(options.clone()).await?);
+        Ok(Self { reader: Db::Sqlite(pool(READERS).connect_with(options).await?), writer })
+    }
+
+    /// Opens `postgres://…` or `sqlite://path`.
+    ///
+    /// # Errors
+    /// The address is of another kind or nothing answers there.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            return Self::open_file(Path::new(path.strip_prefix("//").unwrap_or(path))).await;
+        }
+        let options = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
+        let pool = Db::Postgres(options.connect(url).await?);
+        Ok(Self { reader: pool.clone(), writer: pool })
+    }
+
+    /// Makes or updates the tables.
+    ///
+    /// # Errors
+    /// A migration failed, or the tables are newer than this program.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match &self.writer {
+            Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
+            Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether one origin alone uses this database: a SQLite file belongs to one process.
+    pub fn is_exclusive(&self) -> bool {
+        matches!(self.writer, Db::Sqlite(_))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        on_db!(&self.reader, pool => { sqlx::query("SELECT 1").execute(pool).await?; });
+        Ok(())
+    }
+
+    /// Ends all connections; waits for what is running.
+    pub async fn close(&self) {
+        on_db!(&self.reader, pool => pool.close().await);
+        on_db!(&self.writer, pool => pool.close().await);
+    }
+
+    /// What belongs to the caller: outputs, reservations and usage.
+    pub fn of<'a>(&'a self, caller: &'a Caller) -> Owned<'a> {
+        Owned::new(self, caller)
+    }
+
+    /// Names, passwords and roles.
+    pub fn accounts(&self) -> Accounts<'_> {
+        Accounts::new(self)
+    }
+
+    /// The revisions of the policy.
+    pub fn policies(&self) -> Policies<'_> {
+        Policies::new(self)
+    }
+
+    /// What only administrators see.
+    pub fn admin(&self, _permit: &Admin) -> Administration<'_> {
+        Administration::new(self)
+    }
+
+    /// What has run out, over all users; for the housekeeper only.
+    pub fn upkeep(&self) -> Upkeep<'_> {
+        Upkeep::new(self)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,110 @@
+//! Names, passwords and roles of the users that log in here.
+
+use super::audit::insert_audit;
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+
+/// A user with an account here.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct User {
+    /// A ULID.
+    pub id: String,
+    /// Folded; see `accounts::fold_username`.
+    pub username: String,
+    /// A PHC string (argon2id).
+    pub password_hash: String,
+    /// The role that new tokens state.
+    pub role: String,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+    /// Since when the user cannot log in.
+    pub disabled_at: Option<i64>,
+}
+
+/// Queries on accounts.
+pub struct Accounts<'a> {
+    store: &'a Store,
+}
+
+impl<'a> Accounts<'a> {
+    pub(super) fn new(store: &'a Store) -> Self {
+        Self { store }
+    }
+
+    /// Adds an account.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the name is taken.
+    pub async fn add(&self, user: &User, audit: &AuditEntry) -> Result<(), StoreError> {
+        in_transaction!(&self.store.writer, transaction => {
+            sqlx::query(
+                "INSERT INTO users (id, username, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5)",
+            )
+            .bind(&user.id)
+            .bind(&user.username)
+            .bind(&user.password_hash)
+            .bind(&user.role)
+            .bind(user.created_at)
+            .execute(&mut *transaction)
+            .await?;
+            insert_audit!(&mut *transaction, audit);
+        });
+        Ok(())
+    }
+
+    /// The account of this folded name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn by_username(&self, username: &str) -> Result<Option<User>, StoreError> {
+        const SQL: &str = "SELECT id, username, password_hash, role, created_at, disabled_at \
+                           FROM users WHERE username = $1";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(username).fetch_optional(pool).await?))
+    }
+
+    /// The account of this id.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn by_id(&self, id: &str) -> Result<Option<User>, StoreError> {
+        const SQL: &str = "SELECT id, username, password_hash, role, created_at, disabled_at \
+                           FROM users WHERE id = $1";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?))
+    }
+
+    /// All accounts by name, at most `limit`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn list(&self, limit: i64) -> Result<Vec<User>, StoreError> {
+        const SQL: &str = "SELECT id, username, password_hash, role, created_at, disabled_at \
+                           FROM users ORDER BY username LIMIT $1";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
+    }
+
+    /// How many accounts have this role.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn count_of_role(&self, role: &str) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM users WHERE role = $1";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_scalar(SQL).bind(role).fetch_one(pool).await?))
+    }
+
+    /// Changes a role; false if there is no such user. Tokens that are out keep the old one until
+    /// they expire.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn set_role(&self, username: &str, role: &str, audit: &AuditEntry) -> Result<bool, StoreError> {
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            let changed = sqlx::query("UPDATE users SET role = $1 WHERE username = $2")
+                .bind(role)
+                .bind(username)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+            insert_audit!(&mut *transaction, audit);
+            changed == 1
+        }))
+    }
+}

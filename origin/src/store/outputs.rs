@@ -1,0 +1,159 @@
+//! What belongs to one user. The owner stands in every query here; there is no other door to
+//! outputs for a request.
+
+use super::audit::insert_audit;
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use crate::caller::Caller;
+use crate::clock;
+
+/// Marks audio for removal.
+macro_rules! discard {
+    ($executor:expr, $id:expr, $owner:expr, $now_ms:expr) => {
+        sqlx::query(
+            "INSERT INTO discarded_blobs (id, user_id, discarded_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        )
+        .bind($id)
+        .bind($owner)
+        .bind($now_ms)
+        .execute($executor)
+        .await?
+    };
+}
+
+pub(super) use discard;
+
+/// One piece of speech that a user made.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Output {
+    /// A ULID; its audio has the same id.
+    pub id: String,
+    /// What was spoken.
+    pub text: String,
+    /// The voice's id.
+    pub voice: String,
+    /// The engine's name.
+    pub engine: String,
+    /// Unicode scalar values of the text.
+    pub characters: i64,
+    /// Samples of the one channel.
+    pub frames: i64,
+    /// Frames a second.
+    pub sample_rate: i64,
+    /// Size of the file.
+    pub bytes: i64,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// The user's own label.
+    pub project_id: Option<String>,
+    /// Milliseconds since the epoch.
+    pub created_at: i64,
+}
+
+/// What a user has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Characters of the day.
+    pub characters: i64,
+    /// Generations of the day.
+    pub generations: i64,
+    /// Bytes of audio that are kept.
+    pub storage_bytes: i64,
+}
+
+/// Queries on what belongs to one user.
+pub struct Owned<'a> {
+    pub(super) store: &'a Store,
+    pub(super) owner: &'a Caller,
+}
+
+impl<'a> Owned<'a> {
+    pub(super) fn new(store: &'a Store, owner: &'a Caller) -> Self {
+        Self { store, owner }
+    }
+
+    /// One output.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn output(&self, id: &str) -> Result<Option<Output>, StoreError> {
+        const SQL: &str = "SELECT id, text, voice, engine, characters, frames, sample_rate, bytes, sha256, \
+                           project_id, created_at FROM outputs WHERE user_id = $1 AND id = $2";
+        Ok(on_db!(&self.store.reader, pool => {
+            sqlx::query_as(SQL).bind(self.owner.user_id()).bind(id).fetch_optional(pool).await?
+        }))
+    }
+
+    /// Up to `limit` outputs, newest first, older than the one named `before`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn outputs(&self, before: Option<&str>, limit: i64) -> Result<Vec<Output>, StoreError> {
+        // Ids are ULIDs, so the order of ids is the order of time; `~` comes after all of them.
+        const SQL: &str = "SELECT id, text, voice, engine, characters, frames, sample_rate, bytes, sha256, \
+                           project_id, created_at FROM outputs WHERE user_id = $1 AND id < $2 \
+                           ORDER BY id DESC LIMIT $3";
+        Ok(on_db!(&self.store.reader, pool => {
+            let before = before.unwrap_or("~");
+            sqlx::query_as(SQL).bind(self.owner.user_id()).bind(before).bind(limit).fetch_all(pool).await?
+        }))
+    }
+
+    /// What was used on the day of `now_ms`, without what is still under way.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn usage(&self, now_ms: i64) -> Result<Usage, StoreError> {
+        const DAY: &str = "SELECT characters, generations FROM daily_usage WHERE user_id = $1 AND day = $2";
+        const STORED: &str = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outputs WHERE user_id = $1";
+        let owner = self.owner.user_id();
+        on_db!(&self.store.reader, pool => {
+            let day: Option<(i64, i64)> =
+                sqlx::query_as(DAY).bind(owner).bind(clock::day(now_ms)).fetch_optional(pool).await?;
+            let (characters, generations) = day.unwrap_or_default();
+            let storage_bytes = sqlx::query_scalar(STORED).bind(owner).fetch_one(pool).await?;
+            Ok(Usage { characters, generations, storage_bytes })
+        })
+    }
+
+    /// Removes an output; false if there is none of this id. Its audio is marked for removal in
+    /// the same transaction, so that a crash leaves nothing behind.
+    ///
+    /// # Errors
+    /// The database failed; nothing has changed.
+    pub async fn delete_output(&self, id: &str, audit: &AuditEntry) -> Result<bool, StoreError> {
+        let owner = self.owner.user_id();
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            let deleted = sqlx::query("DELETE FROM outputs WHERE user_id = $1 AND id = $2")
+                .bind(owner)
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+            if deleted == 1 {
+                discard!(&mut *transaction, id, owner, audit.at);
+                insert_audit!(&mut *transaction, audit);
+            }
+            deleted == 1
+        }))
+    }
+
+    /// Forgets a mark once the audio is gone.
+    ///
+    /// # Errors
+    /// The database failed; the housekeeper will find the mark.
+    pub async fn forget_discarded(&self, id: &str) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM discarded_blobs WHERE id = $1 AND user_id = $2";
+        on_db!(&self.store.writer, pool => {
+            sqlx::query(SQL).bind(id).bind(self.owner.user_id()).execute(pool).await?;
+        });
+        Ok(())
+    }
+}
+
+impl Output {
+    /// How long it plays, in seconds, to a hundredth.
+    pub fn seconds(&self) -> f64 {
+        let seconds = self.frames as f64 / self.sample_rate.max(1) as f64;
+        (seconds * 100.0).round() / 100.0
+    }
+}

@@ -1,0 +1,286 @@
+//! One contract, two databases. Postgres takes part when COSYGATE_TEST_POSTGRES_URL names one;
+//! every test gets a schema of its own.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::clock::new_id;
+use crate::test_app::{NOW_MS, caller};
+
+const HOUR_MS: i64 = 3_600_000;
+
+const GENEROUS: Limits =
+    Limits { running: 100, characters: 1000, generations: 100, storage_bytes: 1 << 40, bytes_per_character: 1 };
+
+/// Runs one test on every database there is.
+macro_rules! contract {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                let store = super::Store::open_file(&folder.path().join("test.db")).await.unwrap();
+                store.migrate().await.unwrap();
+                super::$name(store).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                let Ok(url) = std::env::var("COSYGATE_TEST_POSTGRES_URL") else { return };
+                let schema = format!("test_{}", crate::clock::new_id(super::NOW_MS).to_lowercase());
+                super::run_sql(&url, format!("CREATE SCHEMA {schema}")).await;
+                let separator = if url.contains('?') { '&' } else { '?' };
+                let store = super::Store::open(&format!("{url}{separator}options[search_path]={schema}")).await.unwrap();
+                store.migrate().await.unwrap();
+                super::$name(store.clone()).await;
+                store.close().await;
+                super::run_sql(&url, format!("DROP SCHEMA {schema} CASCADE")).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    accounts_have_unique_names
+    outputs_belong_to_their_owner
+    history_comes_in_pages
+    every_quota_holds
+    concurrent_reservations_do_not_overbook
+    a_generation_is_booked_once_and_whole
+    a_released_generation_costs_nothing
+    the_day_of_the_request_is_charged
+    lapsed_reservations_are_swept
+    old_outputs_retire_by_role
+    policies_count_up
+}
+
+async fn run_sql(url: &str, sql: String) {
+    let pool = PgPool::connect(url).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+    pool.close().await;
+}
+
+fn entry() -> AuditEntry {
+    AuditEntry::of_system(NOW_MS, "test")
+}
+
+async fn audit_rows(store: &Store, action: &str) -> i64 {
+    const SQL: &str = "SELECT COUNT(*) FROM audit WHERE action = $1";
+    on_db!(&store.reader, pool => sqlx::query_scalar(SQL).bind(action).fetch_one(pool).await.unwrap())
+}
+
+fn user(name: &str) -> User {
+    User {
+        id: new_id(NOW_MS),
+        username: name.to_owned(),
+        password_hash: "hash".to_owned(),
+        role: "free".to_owned(),
+        created_at: NOW_MS,
+        disabled_at: None,
+    }
+}
+
+fn wanted(id: &str, characters: i64) -> Reservation {
+    Reservation { id: id.to_owned(), characters, now_ms: NOW_MS, expires_at: NOW_MS + HOUR_MS }
+}
+
+fn output(id: &str, characters: i64) -> Output {
+    Output {
+        id: id.to_owned(),
+        text: "你好".to_owned(),
+        voice: "robot".to_owned(),
+        engine: "fake".to_owned(),
+        characters,
+        frames: 24_000,
+        sample_rate: 24_000,
+        bytes: 48_044,
+        sha256: "00".to_owned(),
+        project_id: Some("p".to_owned()),
+        created_at: NOW_MS,
+    }
+}
+
+/// Reserves and books one output.
+async fn make(store: &Store, owner: &Caller, id: &str, characters: i64) {
+    let owned = store.of(owner);
+    assert_eq!(owned.reserve(&wanted(id, characters), &GENEROUS).await.unwrap(), Reserved::Granted);
+    owned.complete(&output(id, characters), &entry()).await.unwrap();
+}
+
+async fn accounts_have_unique_names(store: Store) {
+    let ada = user("ada");
+    store.accounts().add(&ada, &entry()).await.unwrap();
+    let again = store.accounts().add(&user("ada"), &entry()).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    assert_eq!(audit_rows(&store, "test").await, 1);
+    assert_eq!(store.accounts().by_username("ada").await.unwrap(), Some(ada.clone()));
+    assert_eq!(store.accounts().by_id(&ada.id).await.unwrap(), Some(ada));
+    assert_eq!(store.accounts().by_username("Ada").await.unwrap(), None);
+    assert!(store.accounts().set_role("ada", "admin", &entry()).await.unwrap());
+    assert!(!store.accounts().set_role("bob", "admin", &entry()).await.unwrap());
+    assert_eq!(store.accounts().count_of_role("admin").await.unwrap(), 1);
+    assert_eq!(store.accounts().list(10).await.unwrap().len(), 1);
+}
+
+async fn outputs_belong_to_their_owner(store: Store) {
+    let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
+    let id = new_id(NOW_MS);
+    make(&store, &ada, &id, 5).await;
+    assert_eq!(store.of(&ada).output(&id).await.unwrap(), Some(output(&id, 5)));
+    assert_eq!(store.of(&bob).output(&id).await.unwrap(), None);
+    assert_eq!(store.of(&bob).outputs(None, 10).await.unwrap(), []);
+    assert_eq!(store.of(&bob).usage(NOW_MS).await.unwrap(), Usage::default());
+    assert!(!store.of(&bob).delete_output(&id, &entry()).await.unwrap());
+    assert!(store.of(&ada).delete_output(&id, &entry()).await.unwrap());
+    assert!(!store.of(&ada).delete_output(&id, &entry()).await.unwrap());
+    let usage = store.of(&ada).usage(NOW_MS).await.unwrap();
+    assert_eq!(usage, Usage { characters: 5, generations: 1, storage_bytes: 0 });
+    // The audio is marked until its owner, or the housekeeper, has removed it.
+    let marked = store.upkeep().discarded(NOW_MS).await.unwrap();
+    assert_eq!(marked, [Discarded { id: id.clone(), user_id: "ada".to_owned() }]);
+    store.of(&bob).forget_discarded(&id).await.unwrap();
+    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 1);
+    store.of(&ada).forget_discarded(&id).await.unwrap();
+    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap(), []);
+}
+
+async fn history_comes_in_pages(store: Store) {
+    let ada = caller("ada", "free");
+    let mut ids: Vec<String> = (0..5).map(|n| new_id(NOW_MS + n)).collect();
+    for id in &ids {
+        make(&store, &ada, id, 1).await;
+    }
+    ids.reverse();
+    let page = async |before: Option<&str>| {
+        let outputs = store.of(&ada).outputs(before, 2).await.unwrap();
+        outputs.into_iter().map(|output| output.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None).await, ids[..2]);
+    assert_eq!(page(Some(&ids[1])).await, ids[2..4]);
+    assert_eq!(page(Some(&ids[3])).await, ids[4..]);
+    assert!(page(Some(&ids[4])).await.is_empty());
+}
+
+async fn every_quota_holds(store: Store) {
+    let ada = caller("ada", "free");
+    make(&store, &ada, &new_id(NOW_MS), 40).await;
+    let owned = store.of(&ada);
+    assert_eq!(owned.reserve(&wanted("running", 50), &GENEROUS).await.unwrap(), Reserved::Granted);
+    let refused = async |limits: Limits| owned.reserve(&wanted("next", 20), &limits).await.unwrap();
+    assert_eq!(refused(Limits { running: 1, ..GENEROUS }).await, Reserved::TooManyRunning);
+    assert_eq!(refused(Limits { characters: 109, ..GENEROUS }).await, Reserved::TooFewCharacters(19));
+    assert_eq!(refused(Limits { characters: 50, ..GENEROUS }).await, Reserved::TooFewCharacters(0));
+    assert_eq!(refused(Limits { generations: 2, ..GENEROUS }).await, Reserved::NoGenerations);
+    assert_eq!(refused(Limits { storage_bytes: 48_044 + 69, ..GENEROUS }).await, Reserved::NoStorage);
+    let enough =
+        Limits { running: 2, characters: 110, generations: 3, storage_bytes: 48_044 + 70, bytes_per_character: 1 };
+    assert_eq!(refused(enough).await, Reserved::Granted);
+    // The next day begins anew, with what is still stored.
+    let tomorrow = Reservation { now_ms: NOW_MS + 24 * HOUR_MS, ..wanted("tomorrow", 100) };
+    let strict = Limits { running: 1, characters: 100, generations: 1, ..GENEROUS };
+    assert_eq!(owned.reserve(&tomorrow, &strict).await.unwrap(), Reserved::Granted);
+}
+
+async fn concurrent_reservations_do_not_overbook(store: Store) {
+    let ada = Arc::new(caller("ada", "free"));
+    let limits = Limits { running: 3, ..GENEROUS };
+    let attempts = (0..20).map(|_| {
+        let (store, ada) = (store.clone(), Arc::clone(&ada));
+        tokio::spawn(async move { store.of(&ada).reserve(&wanted(&new_id(NOW_MS), 1), &limits).await.unwrap() })
+    });
+    let outcomes = futures::future::join_all(attempts).await;
+    let granted = outcomes.iter().filter(|outcome| *outcome.as_ref().unwrap() == Reserved::Granted).count();
+    assert_eq!(granted, 3);
+}
+
+async fn a_generation_is_booked_once_and_whole(store: Store) {
+    let ada = caller("ada", "free");
+    let id = new_id(NOW_MS);
+    let never = store.of(&ada).complete(&output(&id, 5), &entry()).await;
+    assert!(matches!(never, Err(StoreError::ReservationGone)), "{never:?}");
+    store.of(&ada).reserve(&wanted(&id, 5), &GENEROUS).await.unwrap();
+    let others = caller("bob", "free");
+    assert!(store.of(&others).complete(&output(&id, 5), &entry()).await.is_err());
+    store.of(&ada).complete(&output(&id, 5), &entry()).await.unwrap();
+    assert!(store.of(&ada).complete(&output(&id, 5), &entry()).await.is_err());
+    assert!(!store.of(&ada).release(&id, &entry()).await.unwrap());
+    let usage = store.of(&ada).usage(NOW_MS).await.unwrap();
+    assert_eq!(usage, Usage { characters: 5, generations: 1, storage_bytes: 48_044 });
+    assert_eq!(audit_rows(&store, "test").await, 1);
+}
+
+async fn a_released_generation_costs_nothing(store: Store) {
+    let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
+    store.of(&ada).reserve(&wanted("one", 5), &GENEROUS).await.unwrap();
+    assert!(!store.of(&bob).release("one", &entry()).await.unwrap());
+    assert!(store.of(&ada).release("one", &entry()).await.unwrap());
+    assert!(!store.of(&ada).release("one", &entry()).await.unwrap());
+    assert_eq!(store.of(&ada).usage(NOW_MS).await.unwrap(), Usage::default());
+    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 1);
+    let strict = Limits { running: 1, ..GENEROUS };
+    assert_eq!(store.of(&ada).reserve(&wanted("two", 5), &strict).await.unwrap(), Reserved::Granted);
+}
+
+async fn the_day_of_the_request_is_charged(store: Store) {
+    let ada = caller("ada", "free");
+    let before_midnight = NOW_MS + 12 * HOUR_MS - 1;
+    let late = Reservation { now_ms: before_midnight, expires_at: before_midnight + HOUR_MS, ..wanted("late", 7) };
+    store.of(&ada).reserve(&late, &GENEROUS).await.unwrap();
+    let after_midnight = AuditEntry { at: before_midnight + 10, ..entry() };
+    store.of(&ada).complete(&output("late", 7), &after_midnight).await.unwrap();
+    assert_eq!(store.of(&ada).usage(before_midnight).await.unwrap().characters, 7);
+    assert_eq!(store.of(&ada).usage(before_midnight + 10).await.unwrap().characters, 0);
+    store.upkeep().forget_usage_before("2026-11-24").await.unwrap();
+    assert_eq!(store.of(&ada).usage(before_midnight).await.unwrap().characters, 0);
+}
+
+async fn lapsed_reservations_are_swept(store: Store) {
+    let ada = caller("ada", "free");
+    let strict = Limits { running: 1, ..GENEROUS };
+    store.of(&ada).reserve(&wanted("one", 5), &strict).await.unwrap();
+    let lapsed = NOW_MS + HOUR_MS;
+    assert_eq!(store.upkeep().lapse_reservations(lapsed - 1, NOW_MS).await.unwrap(), 0);
+    // A lapsed one neither counts nor completes, swept or not.
+    let late = AuditEntry { at: lapsed, ..entry() };
+    assert!(store.of(&ada).complete(&output("one", 5), &late).await.is_err());
+    let next = Reservation { now_ms: lapsed, expires_at: lapsed + HOUR_MS, ..wanted("two", 5) };
+    assert_eq!(store.of(&ada).reserve(&next, &strict).await.unwrap(), Reserved::Granted);
+    assert_eq!(store.upkeep().lapse_reservations(lapsed, lapsed).await.unwrap(), 1);
+    assert_eq!(store.upkeep().lapse_reservations(lapsed, lapsed).await.unwrap(), 0);
+    assert_eq!(store.upkeep().discarded(lapsed - 1).await.unwrap(), []);
+    let marked = store.upkeep().discarded(lapsed).await.unwrap();
+    assert_eq!(marked, [Discarded { id: "one".to_owned(), user_id: "ada".to_owned() }]);
+    store.upkeep().forget(&marked[0]).await.unwrap();
+    assert_eq!(store.upkeep().discarded(lapsed).await.unwrap(), []);
+}
+
+async fn old_outputs_retire_by_role(store: Store) {
+    let promoted = User { role: "premium".to_owned(), ..user("promoted") };
+    store.accounts().add(&promoted, &entry()).await.unwrap();
+    let owners = [caller(&promoted.id, "free"), caller("partner:1", "free"), caller("partner:2", "premium")];
+    for (owner, id) in owners.iter().zip(["a", "b", "c"]) {
+        make(&store, owner, id, 1).await;
+    }
+    let upkeep = store.upkeep();
+    assert_eq!(upkeep.retire_outputs("free", NOW_MS, NOW_MS).await.unwrap(), 0);
+    assert_eq!(upkeep.retire_outputs("free", NOW_MS + 1, NOW_MS).await.unwrap(), 1);
+    assert_eq!(store.of(&owners[1]).outputs(None, 10).await.unwrap(), []);
+    assert_eq!(upkeep.retire_outputs("premium", NOW_MS + 1, NOW_MS).await.unwrap(), 2);
+    assert_eq!(upkeep.discarded(NOW_MS).await.unwrap().len(), 3);
+    assert_eq!(audit_rows(&store, "retire").await, 3);
+}
+
+async fn policies_count_up(store: Store) {
+    let policies = store.policies();
+    assert_eq!(policies.latest().await.unwrap(), None);
+    assert_eq!(policies.record("{1}", "hash1", 1, NOW_MS).await.unwrap().rev, 1);
+    assert_eq!(policies.record("{2}", "hash2", 1, NOW_MS).await.unwrap().rev, 2);
+    assert_eq!(policies.record("{2}", "hash2", 9, NOW_MS + 1).await.unwrap().published_at, NOW_MS);
+    assert_eq!(policies.record("{9}", "hash9", 9, NOW_MS).await.unwrap().rev, 9);
+    // Going back to an old document is a new revision.
+    assert_eq!(policies.record("{1}", "hash1", 1, NOW_MS).await.unwrap().rev, 10);
+    assert_eq!(policies.latest().await.unwrap().unwrap().document, "{1}");
+    assert_eq!(audit_rows(&store, "policy_change").await, 4);
+    store.ping().await.unwrap();
+}

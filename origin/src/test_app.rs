@@ -1,0 +1,291 @@
+//! What tests of routes need: the whole origin over a temporary folder, a standing clock, an
+//! engine that does as it is told, and sealed headers as an edge would make them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use gate::identity::{AUDIENCE, HEADER, KeyRing, Sealed};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
+
+use crate::accounts::Passwords;
+use crate::app::App;
+use crate::caller::{Caller, Visit};
+use crate::clock::{Clock, new_id};
+use crate::config::Settings;
+use crate::engine::{Abilities, Engine, EngineError, Speech, Utterance, Voice};
+use crate::policy::BUILT_IN;
+use crate::routes;
+use crate::store::Store;
+
+/// The time at which every test begins: noon of 2026-11-23, UTC.
+pub(crate) const NOW_MS: i64 = 1_795_435_200_000;
+/// A user id that no account has.
+pub(crate) const ADA: &str = "ada";
+/// Another.
+pub(crate) const BOB: &str = "bob";
+
+/// What the engine does with the next texts.
+#[derive(Clone, Debug)]
+pub(crate) enum Mood {
+    /// So many samples of a quiet ramp.
+    Speak(usize),
+    /// Fails before, or after so many samples.
+    Fail(usize),
+    Unavailable,
+    Reject,
+    Panic,
+    /// Waits until the test adds permits.
+    Wait,
+}
+
+pub(crate) struct FakeEngine {
+    voices: Vec<Voice>,
+    pub(crate) mood: Mutex<Mood>,
+    pub(crate) gate: Semaphore,
+}
+
+impl FakeEngine {
+    fn answer(&self) -> Result<Speech, EngineError> {
+        let secret = || "engine internals".to_owned();
+        let piece = |samples: usize| Ok(Bytes::from(vec![7; samples * 2]));
+        let mood = self.mood.lock().unwrap().clone();
+        let pcm = match mood {
+            Mood::Speak(samples) => stream::iter(vec![piece(samples)]).boxed(),
+            Mood::Fail(0) => return Err(EngineError::Failed(secret())),
+            Mood::Fail(samples) => stream::iter(vec![piece(samples), Err(EngineError::Failed(secret()))]).boxed(),
+            Mood::Unavailable => {
+                return Err(EngineError::Unavailable { retry_after_seconds: 5, reason: secret() });
+            }
+            Mood::Reject => return Err(EngineError::Rejected("There is nothing to speak.".to_owned())),
+            Mood::Panic => panic!("the engine panics"),
+            Mood::Wait => stream::iter(vec![piece(10)]).boxed(),
+        };
+        Ok(Speech { sample_rate: 24_000, pcm })
+    }
+}
+
+impl Engine for FakeEngine {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn voices(&self) -> &[Voice] {
+        &self.voices
+    }
+
+    fn notice(&self) -> Option<&str> {
+        None
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { speed: true, instruct: true }
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn speak(&self, _: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {
+        async {
+            if matches!(*self.mood.lock().unwrap(), Mood::Wait) {
+                self.gate.acquire().await.unwrap().forget();
+            }
+            self.answer()
+        }
+        .boxed()
+    }
+}
+
+pub(crate) struct TestApp {
+    pub(crate) app: Arc<App>,
+    pub(crate) engine: Arc<FakeEngine>,
+    pub(crate) ring: KeyRing,
+    pub(crate) folder: TempDir,
+    router: Router,
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
+    }
+
+    /// The code of a problem, after checking its form.
+    pub(crate) fn code(&self) -> String {
+        let json = self.json();
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(json["status"], self.status.as_u16());
+        assert_eq!(json["error"], json["detail"]);
+        assert_eq!(json["request_id"], self.header("x-request-id"));
+        json["code"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl TestApp {
+    pub(crate) async fn new() -> Self {
+        Self::with_policy(|_| {}).await
+    }
+
+    /// With a changed copy of the built-in policy.
+    pub(crate) async fn with_policy(change: impl FnOnce(&mut Value)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut policy = serde_json::from_slice(BUILT_IN).unwrap();
+        change(&mut policy);
+        std::fs::write(folder.path().join("policy.json"), policy.to_string()).unwrap();
+        let keys = format!("test:{}", URL_SAFE_NO_PAD.encode([5; 32]));
+        let settings = Settings {
+            data: folder.path().to_owned(),
+            origin_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            metrics_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            identity_keys: Some(keys.clone().into()),
+            ..Settings::default()
+        };
+        let store = Store::open_file(&settings.database_file()).await.unwrap();
+        store.migrate().await.unwrap();
+        let voice = |id: &str| Voice {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            languages: vec!["en".to_owned()],
+            description: String::new(),
+        };
+        let engine = Arc::new(FakeEngine {
+            voices: vec![voice("first"), voice("second")],
+            mood: Mutex::new(Mood::Speak(24_000)),
+            gate: Semaphore::new(0),
+        });
+        let passwords = Passwords::with_cost(64, 1).unwrap();
+        let clock = Clock::standing(NOW_MS);
+        let app = App::with_parts(settings, clock, store, passwords, Arc::clone(&engine) as _).await.unwrap();
+        let app = Arc::new(app);
+        let router = routes::router(Arc::clone(&app));
+        Self { app, engine, ring: KeyRing::parse(&keys).unwrap(), folder, router }
+    }
+
+    /// For settings that are read late. The router, which holds the app, too, is gone then.
+    pub(crate) fn settings_mut(&mut self) -> &mut Settings {
+        self.router = Router::new();
+        &mut Arc::get_mut(&mut self.app).unwrap().settings
+    }
+
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        *self.engine.mood.lock().unwrap() = mood;
+    }
+
+    /// What an edge would vouch for; `user` is an id and a role.
+    pub(crate) fn sealed(&self, method: &str, target: &str, user: Option<(&str, &str)>) -> Sealed {
+        let now = self.app.clock.now_s();
+        Sealed {
+            iss: "edge:local".to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: user.map(|(id, _)| id.to_owned()),
+            sub_iss: user.map(|_| "cosygate".to_owned()),
+            role: user.map(|(_, role)| role.to_owned()),
+            scope: None,
+            sid: None,
+            auth_time: None,
+            jti: new_id(NOW_MS),
+            iat: now,
+            exp: now + 30,
+            htm: method.to_owned(),
+            htu: target.to_owned(),
+            rev: 1,
+        }
+    }
+
+    /// A request with a good seal and a JSON body, if any.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        user: Option<(&str, &str)>,
+        body: Option<&Value>,
+    ) -> Request<Body> {
+        let seal = self.ring.seal(&self.sealed(method, target, user)).unwrap();
+        let request = Request::builder().method(method).uri(target).header(HEADER, seal);
+        match body {
+            Some(body) => {
+                request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
+            }
+            None => request.body(Body::empty()).unwrap(),
+        }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Reply { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+    }
+
+    /// As nobody, with a body.
+    pub(crate) async fn post(&self, target: &str, body: Value) -> Reply {
+        self.send(self.request("POST", target, None, Some(&body))).await
+    }
+
+    /// As a free user.
+    pub(crate) async fn get(&self, user: &str, target: &str) -> Reply {
+        self.send(self.request("GET", target, Some((user, "free")), None)).await
+    }
+
+    /// As a free user.
+    pub(crate) async fn delete(&self, user: &str, target: &str) -> Reply {
+        self.send(self.request("DELETE", target, Some((user, "free")), None)).await
+    }
+
+    /// As a free user.
+    pub(crate) async fn generate(&self, user: &str, body: Value) -> Reply {
+        self.send(self.request("POST", "/api/generate", Some((user, "free")), Some(&body))).await
+    }
+
+    /// Paths of all audio files.
+    pub(crate) fn audio_files(&self) -> Vec<String> {
+        let users = std::fs::read_dir(self.app.settings.blobs_folder().join("users"));
+        let folders = users.into_iter().flatten().map(|user| user.unwrap().path());
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+        files.map(|file| file.unwrap().path().display().to_string()).collect()
+    }
+}
+
+/// A permit for tests of the store.
+pub(crate) fn caller(user_id: &str, role: &str) -> Caller {
+    let visit = Visit { request_id: "request".to_owned(), started_ms: NOW_MS, policy_rev: 1, is_secure: false };
+    let sealed = Sealed {
+        iss: "edge:local".to_owned(),
+        aud: AUDIENCE.to_owned(),
+        sub: Some(user_id.to_owned()),
+        sub_iss: None,
+        role: Some(role.to_owned()),
+        scope: None,
+        sid: None,
+        auth_time: None,
+        jti: "one".to_owned(),
+        iat: 0,
+        exp: 0,
+        htm: String::new(),
+        htu: String::new(),
+        rev: 1,
+    };
+    Caller::from_sealed(&sealed, &visit).unwrap()
+}

@@ -1,0 +1,83 @@
+//! The housekeeper: once a minute it ends what has run out.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::clock;
+use crate::problem::Refusal;
+use crate::store::StoreError;
+
+const EVERY: Duration = Duration::from_secs(60);
+const DAY_MS: i64 = 86_400_000;
+/// Whoever marked audio removes it at once; the housekeeper only takes what is left.
+const OTHERS_TURN_MS: i64 = 30_000;
+
+/// Ends what an earlier process that was killed left under way, where it cannot be another
+/// process's. For the start, before the first request.
+///
+/// # Errors
+/// The database failed.
+pub async fn recover(app: &App) -> Result<(), StoreError> {
+    if app.store.is_exclusive() {
+        let now_ms = app.clock.now_ms();
+        while app.store.upkeep().lapse_reservations(i64::MAX, now_ms).await? > 0 {}
+        remove_discarded(app, now_ms).await?;
+    }
+    Ok(())
+}
+
+/// Works until `stop`.
+pub async fn run(app: &App, stop: CancellationToken) {
+    loop {
+        report(once(app).await);
+        if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+            break;
+        }
+    }
+}
+
+fn report(result: Result<(), Refusal>) {
+    if let Err(error) = result {
+        tracing::error!(cause = error.cause, "upkeep failed; the next round tries again");
+    }
+}
+
+/// One round.
+///
+/// # Errors
+/// The database failed. The next round tries again.
+pub async fn once(app: &App) -> Result<(), Refusal> {
+    let now_ms = app.clock.now_ms();
+    let upkeep = app.store.upkeep();
+    while upkeep.lapse_reservations(now_ms, now_ms).await? > 0 {}
+    let policy = app.policy.now();
+    for (name, role) in &policy.document.roles {
+        let before = now_ms.saturating_sub(i64::from(role.retention_days).saturating_mul(DAY_MS));
+        while upkeep.retire_outputs(name, before, now_ms).await? > 0 {}
+    }
+    remove_discarded(app, now_ms.saturating_sub(OTHERS_TURN_MS)).await?;
+    upkeep.forget_usage_before(&clock::day(now_ms.saturating_sub(2 * DAY_MS))).await?;
+    Ok(())
+}
+
+/// Removes audio that was marked until `until_ms`. What cannot be removed stays marked.
+async fn remove_discarded(app: &App, until_ms: i64) -> Result<(), StoreError> {
+    loop {
+        let waiting = app.store.upkeep().discarded(until_ms).await?;
+        let mut removed = 0;
+        for discarded in &waiting {
+            match app.blobs.discard(discarded).await {
+                Ok(()) => {
+                    app.store.upkeep().forget(discarded).await?;
+                    removed += 1;
+                }
+                Err(error) => tracing::error!(%error, id = discarded.id, "audio could not be removed yet"),
+            }
+        }
+        if removed == 0 {
+            return Ok(());
+        }
+    }
+}
