@@ -106,3 +106,16 @@ async fn publishing_checks_first() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(quota_at_edge(&world, &ada).await.starts_with("\"free\";q=77;"), "the last good one holds");
 }
+
+#[tokio::test]
+async fn what_is_shipped_is_sound_and_fresh() {
+    let cosygate = |arguments: &[&str]| {
+        let program = tests::process::artefact("COSYGATE_BIN", "target/release/cosygate");
+        std::process::Command::new(program).args(arguments).current_dir(tests::process::workspace()).output().unwrap()
+    };
+    let checked = cosygate(&["policy", "check", "envoy/policy.json"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let schema = String::from_utf8(cosygate(&["policy", "schema"]).stdout).unwrap();
+    let committed = std::fs::read_to_string(tests::process::workspace().join("envoy/policy.schema.json")).unwrap();
+    assert_eq!(schema, committed, "run: target/release/cosygate policy schema > envoy/policy.schema.json");
+}

@@ -120,7 +120,8 @@ impl Requests {
     pub fn write(folder: &Path, minted: &[Vec<String>]) -> std::io::Result<Self> {
         let write = |name: &str, tokens: &mut dyn Iterator<Item = (&Algorithm, String)>| {
             let file = folder.join(name);
-            let lines: String = tokens.map(|(algorithm, token)| format!("/speech/{} {token}\n", algorithm.path)).collect();
+            let lines: String =
+                tokens.map(|(algorithm, token)| format!("/speech/{} {token}\n", algorithm.path)).collect();
             std::fs::write(&file, lines).map(|()| file)
         };
         let sound = || ALGORITHMS.iter().zip(minted);
