@@ -79,24 +79,3 @@ async fn the_page_and_the_keys_are_public_and_safe() {
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
     }
 }
-
-#[tokio::test]
-async fn a_page_in_a_real_browser() {
-    let world =
-        World::with(|policy| policy["roles"]["free"]["requests"] = json!({"per_minute": 6000, "burst": 1000}), &[])
-            .await;
-    world.user("page-tester").await;
-    let folder = tests::process::workspace().join("tests/page");
-    let output = tokio::process::Command::new("node")
-        .args(["--test", "--test-reporter=spec"])
-        .current_dir(folder)
-        .env("BASE_URL", &world.edge.url)
-        .env("COSYGATE_TEST_USER", "page-tester")
-        .env("COSYGATE_TEST_PASSWORD", "page-tester's own long password")
-        .output()
-        .await
-        .expect("node is needed for the page test");
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("chromium: {text}");
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-}
