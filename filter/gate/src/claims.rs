@@ -9,10 +9,10 @@ use crate::problem::{Code, Problem};
 
 /// Longest subject, in bytes.
 const MAX_SUBJECT_BYTES: usize = 256;
-/// Longest role, session id and token id, in bytes.
+/// Longest role, scope, session id and token id, in bytes.
 const MAX_WORD_BYTES: usize = 128;
-/// The most scopes of one token.
-const MAX_SCOPES: usize = 64;
+/// The most scopes, and the most roles, of one token.
+const MAX_WORDS: usize = 64;
 /// Times beyond this are not dates (RFC 8259, section 6: integers are exact up to here).
 const MAX_TIME_S: u64 = 1 << 53;
 
@@ -89,12 +89,15 @@ pub fn read(claims: &Map<String, Value>, issuer: &Issuer, now: u64) -> Result<Ve
     if !audience_holds {
         return Err("not for this audience");
     }
+    if issuer.required.iter().any(|name| find(claims, name).is_none()) {
+        return Err("a required claim is missing");
+    }
     let subject = word(claims, &issuer.claims.subject, MAX_SUBJECT_BYTES)?.ok_or("subject is missing")?;
     Ok(Verified {
         user_id: user_id(issuer.user_prefix.as_deref(), &subject),
         issuer: issuer.issuer.clone(),
-        role: word(claims, &issuer.claims.role, MAX_WORD_BYTES)?.unwrap_or_default(),
-        scopes: scopes(claims.get(&issuer.claims.scopes))?,
+        role: role(claims, issuer)?,
+        scopes: words(find(claims, &issuer.claims.scopes))?,
         session: word(claims, "sid", MAX_WORD_BYTES)?,
         token_id: word(claims, "jti", MAX_WORD_BYTES)?,
         authenticated_at: time(claims, "auth_time")?.or(issued),
@@ -125,26 +128,46 @@ fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, &'static
     }
 }
 
+/// The claim of this name, or, if there is none, the one at this path with dots between.
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    if let Some(value) = claims.get(name) {
+        return Some(value);
+    }
+    let (first, rest) = name.split_once('.')?;
+    find(claims.get(first)?.as_object()?, rest)
+}
+
 fn word(claims: &Map<String, Value>, name: &str, longest: usize) -> Result<Option<String>, &'static str> {
-    match claims.get(name) {
+    match find(claims, name) {
         None => Ok(None),
         Some(Value::String(text)) if (1..=longest).contains(&text.len()) => Ok(Some(text.clone())),
         Some(_) => Err("a claim is not a short string"),
     }
 }
 
-fn scopes(claim: Option<&Value>) -> Result<Vec<String>, &'static str> {
-    let scopes: Vec<String> = match claim {
+/// One of our roles, by the issuer's mapping or by its own name; empty if the token has none.
+fn role(claims: &Map<String, Value>, issuer: &Issuer) -> Result<String, &'static str> {
+    if issuer.roles.is_empty() {
+        return Ok(word(claims, &issuer.claims.role, MAX_WORD_BYTES)?.unwrap_or_default());
+    }
+    let stated = words(find(claims, &issuer.claims.role))?;
+    let mapping = issuer.roles.iter().find(|mapping| stated.contains(&mapping.from));
+    Ok(mapping.map(|mapping| mapping.to.clone()).unwrap_or_default())
+}
+
+/// Words with spaces between, or a list of them.
+fn words(claim: Option<&Value>) -> Result<Vec<String>, &'static str> {
+    let words: Vec<String> = match claim {
         None => Vec::new(),
-        Some(Value::String(text)) => text.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+        Some(Value::String(text)) => text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect(),
         Some(Value::Array(values)) => values
             .iter()
-            .map(|value| value.as_str().map(str::to_owned).ok_or("a scope is not a string"))
+            .map(|value| value.as_str().map(str::to_owned).ok_or("a word in a list is not a string"))
             .collect::<Result<_, _>>()?,
-        Some(_) => return Err("scopes are neither text nor a list"),
+        Some(_) => return Err("words are neither text nor a list"),
     };
-    if scopes.len() > MAX_SCOPES || scopes.iter().any(|scope| !(1..=MAX_WORD_BYTES).contains(&scope.len())) {
-        return Err("too many or too long scopes");
+    if words.len() > MAX_WORDS || words.iter().any(|word| !(1..=MAX_WORD_BYTES).contains(&word.len())) {
+        return Err("too many or too long words");
     }
-    Ok(scopes)
+    Ok(words)
 }

@@ -61,6 +61,13 @@ pub struct Issuer {
     /// Under which names it states its claims.
     #[serde(default)]
     pub claims: ClaimNames,
+    /// Which of our roles a role of theirs is, in order of precedence: the first one that the
+    /// token has counts. If absent, the token states one of our roles by its own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<RoleMapping>,
+    /// Claims that every token must have, whatever they say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<String>,
     /// Put before the subject to form the user id, so that one subject of two issuers is two
     /// users: `partner` makes `partner:42`. At most one issuer may go without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,14 +109,26 @@ pub enum KeysFrom {
     Origin,
 }
 
-/// Under which names an issuer states its claims.
+/// One role of an issuer and what it is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RoleMapping {
+    /// As the token states it.
+    pub from: String,
+    /// One of `roles`.
+    pub to: String,
+}
+
+/// Under which names an issuer states its claims. A name that no claim has is read as a path with
+/// dots between: `realm_access.roles`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClaimNames {
     /// Who.
     pub subject: String,
-    /// The role, one string.
+    /// The role: one string, or a list when `roles` says what to make of it.
     pub role: String,
     /// Scopes: one string with spaces between (RFC 9068, section 2.2.3) or an array.
     pub scopes: String,
@@ -351,7 +370,7 @@ impl Gate {
             .enumerate()
             .map(|(index, issuer)| compile_issuer(issuer, &format!("/issuers/{index}"), secret))
             .collect::<Result<Vec<_>, _>>()?;
-        check_issuers(&document.issuers)?;
+        check_issuers(&document.issuers, &document.roles)?;
         let roles = document.roles.iter().map(compile_role).collect::<Result<Vec<_>, _>>()?;
         if roles.is_empty() {
             return Err(refuse("/roles", "there is no role; nobody could call anything"));
@@ -473,7 +492,7 @@ fn compile_issuer(
     Ok(CompiledIssuer { settings: issuer.clone(), keys })
 }
 
-fn check_issuers(issuers: &[Issuer]) -> Result<(), PolicyError> {
+fn check_issuers(issuers: &[Issuer], roles: &BTreeMap<String, Role>) -> Result<(), PolicyError> {
     if issuers.is_empty() {
         return Err(refuse("/issuers", "there is no issuer; nobody could log in"));
     }
@@ -482,6 +501,14 @@ fn check_issuers(issuers: &[Issuer]) -> Result<(), PolicyError> {
     for (index, issuer) in issuers.iter().enumerate() {
         if !names.insert(&issuer.issuer) {
             return Err(refuse(format!("/issuers/{index}/issuer"), "stands twice"));
+        }
+        for (place, mapping) in issuer.roles.iter().enumerate() {
+            if !roles.contains_key(&mapping.to) {
+                return Err(refuse(
+                    format!("/issuers/{index}/roles/{place}/to"),
+                    format!("there is no role `{}`", mapping.to),
+                ));
+            }
         }
         if issuer.user_prefix.as_deref().is_some_and(|prefix| !is_plain_name(prefix)) {
             return Err(refuse(format!("/issuers/{index}/user_prefix"), "has 1 to 64 of a-z, 0-9, _ and -"));
