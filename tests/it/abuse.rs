@@ -200,3 +200,25 @@ fn forged_identity(user: &str) -> String {
     });
     ring.seal(&serde_json::from_value(identity).unwrap()).unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_wycheproofs_signatures_opens_the_door() {
+    let folder = tempfile::tempdir().unwrap();
+    let (edge, _) = edge_with_echo(folder.path()).await;
+    let file = tests::process::workspace().join("filter/gate/tests/wycheproof/json_web_signature_test.json");
+    let vectors: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let groups = vectors["testGroups"].as_array().unwrap();
+    let mut count = 0;
+    for test in groups.iter().flat_map(|group| group["tests"].as_array().unwrap()) {
+        let text =
+            test["jws"].as_str().map_or_else(|| test["jws"].to_string(), str::to_owned).replace(['\r', '\n'], " ");
+        let request = format!(
+            "GET /api/me HTTP/1.1\r\nhost: gate.example\r\nauthorization: Bearer {text}\r\nconnection: close\r\n\r\n"
+        );
+        let answer = raw(edge.address, request.as_bytes());
+        assert!(matches!(status(&answer), 400 | 401), "{}: {}", test["tcId"], String::from_utf8_lossy(&answer));
+        count += 1;
+    }
+    println!("envoy: {count} signatures of Wycheproof refused over HTTP");
+    assert_eq!(count, 401);
+}

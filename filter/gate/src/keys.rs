@@ -205,6 +205,10 @@ impl Key {
                 return Err("private or symmetric material does not belong among public keys".to_owned());
             }
         }
+        let operations = jwk.get("key_ops").map(|operations| operations.as_array().cloned().unwrap_or_default());
+        if operations.is_some_and(|operations| operations.iter().all(|operation| operation != "verify")) {
+            return Err("`key_ops` does not name `verify`".to_owned());
+        }
         let (material, decoding) = match (text("kty"), text("crv")) {
             (Some("OKP"), Some("Ed25519")) => {
                 let x = bytes("x")?;
@@ -264,6 +268,9 @@ fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<(), String> {
     if first == 0 || !(2048..=4096).contains(&bits) {
         return Err(format!("the RSA modulus has {bits} bits; 2048 to 4096 are allowed"));
     }
+    if is_roca(modulus) {
+        return Err("the RSA key comes from a generator whose keys can be factored (CVE-2017-15361)".to_owned());
+    }
     let exponent = match exponent {
         [first, ..] if *first != 0 && exponent.len() <= 4 => {
             exponent.iter().fold(0_u32, |value, byte| (value << 8) | u32::from(*byte))
@@ -274,6 +281,21 @@ fn check_rsa(modulus: &[u8], exponent: &[u8]) -> Result<(), String> {
         return Err("the RSA exponent must be odd and at least 65537, in at most 4 bytes".to_owned());
     }
     Ok(())
+}
+
+/// Whether a modulus bears the mark of the flawed generator of CVE-2017-15361: modulo each of
+/// these primes it is a power of 65537. A sound modulus is so by chance once in 2^27.
+fn is_roca(modulus: &[u8]) -> bool {
+    const PRIMES: [u64; 38] = [
+        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107,
+        109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+    ];
+    PRIMES.iter().all(|prime| {
+        let rest = modulus.iter().fold(0, |rest, byte| (rest * 256 + u64::from(*byte)) % prime);
+        std::iter::successors(Some(1), |power| Some(power * 65_537 % prime))
+            .take(usize::try_from(*prime).unwrap_or_default())
+            .any(|power| power == rest)
+    })
 }
 
 /// The encodings of the points of small order on edwards25519, sign bit cleared, and of the two

@@ -12,9 +12,9 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The longest `kid` that is looked up, in bytes.
 const MAX_KID_BYTES: usize = 256;
 
-/// A token taken apart; nothing about it is verified yet.
+/// A signed text taken apart; nothing about it is verified yet.
 #[derive(Debug)]
-pub struct Parsed<'a> {
+pub struct Jws<'a> {
     /// The `alg` of the header. It only selects among the algorithms that the issuer allows.
     pub algorithm: Algorithm,
     /// The `kid` of the header.
@@ -23,8 +23,8 @@ pub struct Parsed<'a> {
     pub kind: Option<String>,
     /// What was signed: the first two parts with the dot between them.
     pub signed: &'a str,
-    /// The claims, unverified.
-    pub claims: Map<String, Value>,
+    /// The second part, decoded.
+    pub payload: Vec<u8>,
     /// The third part, as base64url.
     pub signature: &'a str,
 }
@@ -39,7 +39,7 @@ pub struct Parsed<'a> {
 ///
 /// # Errors
 /// The cause in two or three words, for the log.
-pub fn parse(token: &str) -> Result<Parsed<'_>, &'static str> {
+pub fn parse(token: &str) -> Result<Jws<'_>, &'static str> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err("token too long");
     }
@@ -75,8 +75,17 @@ pub fn parse(token: &str) -> Result<Parsed<'_>, &'static str> {
     // The signature is decoded here too, so that a malformed one costs no cryptography.
     decode(signature).filter(|bytes| !bytes.is_empty()).ok_or("signature is not base64url")?;
     let payload = decode(payload).ok_or("payload is not base64url")?;
-    let claims = json::object(&payload).map_err(|_| "payload is not strict JSON")?;
-    Ok(Parsed { algorithm, key_id, kind, signed, claims, signature })
+    Ok(Jws { algorithm, key_id, kind, signed, payload, signature })
+}
+
+impl Jws<'_> {
+    /// The payload as claims (RFC 7519, section 4), unverified.
+    ///
+    /// # Errors
+    /// It is not one strict JSON object.
+    pub fn claims(&self) -> Result<Map<String, Value>, &'static str> {
+        json::object(&self.payload).map_err(|_| "payload is not strict JSON")
+    }
 }
 
 fn decode(part: &str) -> Option<Vec<u8>> {

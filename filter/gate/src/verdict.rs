@@ -125,25 +125,25 @@ fn verify(gate: &Gate, cache: &mut TokenCache, token: &str, now: u64) -> Result<
     if let Some(known) = cache.get(token) {
         return Ok(known);
     }
-    let parsed = token::parse(token).map_err(invalid)?;
+    let jws = token::parse(token).map_err(invalid)?;
+    let claims = jws.claims().map_err(invalid)?;
     // The issuer is read before the signature, only to know by whose keys to verify it.
-    let named =
-        parsed.claims.get("iss").and_then(serde_json::Value::as_str).ok_or_else(|| invalid("iss is missing"))?;
+    let named = claims.get("iss").and_then(serde_json::Value::as_str).ok_or_else(|| invalid("iss is missing"))?;
     let issuer = gate.issuer(named).ok_or_else(|| invalid("unknown issuer"))?;
-    if !issuer.settings.algorithms.contains(&parsed.algorithm) {
+    if !issuer.settings.algorithms.contains(&jws.algorithm) {
         return Err(invalid("alg is not allowed for this issuer"));
     }
-    let kind = parsed.kind.as_deref().ok_or_else(|| invalid("typ is missing"))?;
+    let kind = jws.kind.as_deref().ok_or_else(|| invalid("typ is missing"))?;
     if !issuer.settings.types.iter().any(|accepted| accepted.eq_ignore_ascii_case(kind)) {
         return Err(invalid("typ is not accepted"));
     }
     if issuer.keys.is_empty() {
         return Err(Problem::new(Code::KeysUnavailable, "The token cannot be checked right now.").retry_after(2));
     }
-    if !issuer.keys.verify(parsed.algorithm, parsed.key_id.as_deref(), parsed.signed, parsed.signature) {
+    if !issuer.keys.verify(jws.algorithm, jws.key_id.as_deref(), jws.signed, jws.signature) {
         return Err(invalid("signature does not hold"));
     }
-    let verified = Rc::new(claims::read(&parsed.claims, &issuer.settings, now).map_err(invalid)?);
+    let verified = Rc::new(claims::read(&claims, &issuer.settings, now).map_err(invalid)?);
     cache.put(token, Rc::clone(&verified));
     Ok(verified)
 }
