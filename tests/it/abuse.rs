@@ -22,14 +22,28 @@ async fn edge_with_echo(folder: &std::path::Path) -> (Edge, String) {
     (edge, bearer)
 }
 
-/// Sends bytes as they are and returns whatever comes back until the connection is closed.
+/// Sends bytes as they are and returns the whole answer, or what came of it in five seconds.
 fn raw(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     stream.write_all(request).unwrap();
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    let mut part = [0; 16 * 1024];
+    while !is_whole(&answer) {
+        match stream.read(&mut part) {
+            Ok(0) | Err(_) => break,
+            Ok(size) => answer.extend_from_slice(&part[..size]),
+        }
+    }
     answer
+}
+
+/// Envoy keeps a connection that it closes open for a while, so its end is not waited for.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    length.is_some_and(|length| body.len() >= length)
 }
 
 fn status(answer: &[u8]) -> u16 {
