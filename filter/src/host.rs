@@ -128,12 +128,23 @@ pub(crate) fn configuration() -> Result<Vec<u8>, HostError> {
     Ok(owned(data, size))
 }
 
-/// All headers of a map in one call: names as Envoy normalised them, values as raw bytes.
-pub(crate) fn headers(map: Map) -> Result<Vec<(String, Vec<u8>)>, HostError> {
+/// All headers of a map, fetched in one call and read in place.
+pub(crate) struct Pairs(Vec<u8>);
+
+impl Pairs {
+    /// Names as Envoy normalised them, values as raw bytes. A map that cannot be read is an error,
+    /// never an empty one.
+    pub(crate) fn read(&self) -> Result<Vec<(&str, &[u8])>, HostError> {
+        unpack(&self.0).ok_or(HostError::Status(u32::MAX))
+    }
+}
+
+/// Fetches all headers of a map.
+pub(crate) fn headers(map: Map) -> Result<Pairs, HostError> {
     let (mut data, mut size) = (null_mut(), 0);
     // SAFETY: the host writes one pointer and one size.
     check(unsafe { foreign::proxy_get_header_map_pairs(map as u32, &raw mut data, &raw mut size) })?;
-    unpack(&owned(data, size)).ok_or(HostError::Status(u32::MAX))
+    Ok(Pairs(owned(data, size)))
 }
 
 /// Sets a header to one value, whatever it was before.
@@ -255,7 +266,7 @@ fn pack(pairs: &[(&str, String)]) -> Vec<u8> {
     packed
 }
 
-fn unpack(packed: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+fn unpack(packed: &[u8]) -> Option<Vec<(&str, &[u8])>> {
     if packed.is_empty() {
         return Some(Vec::new());
     }
@@ -265,7 +276,7 @@ fn unpack(packed: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     };
     let count = number(0)?;
     let mut at = count.checked_mul(8)?.checked_add(4)?;
-    let mut take = |size: usize| -> Option<&[u8]> {
+    let mut take = |size: usize| {
         let bytes = packed.get(at..at.checked_add(size)?)?;
         at = at.checked_add(size)?.checked_add(1)?;
         Some(bytes)
@@ -275,7 +286,7 @@ fn unpack(packed: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
         let sizes = index.checked_mul(8)?.checked_add(4)?;
         let name = take(number(sizes)?)?;
         let value = take(number(sizes.checked_add(4)?)?)?;
-        pairs.push((String::from_utf8_lossy(name).into_owned(), value.to_vec()));
+        pairs.push((std::str::from_utf8(name).ok()?, value));
     }
     Some(pairs)
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use gate::headers::{cookie_without_credential, is_removed, to_remove};
+use gate::headers::{Headers, cookie_without_credential, is_removed, to_remove};
 use gate::identity;
 use gate::limit::{self, Charge, Spent};
 use gate::verdict::{Pass, limit_exceeded, limiter_crowded};
@@ -27,18 +27,20 @@ impl Context for Exchange {}
 
 impl HttpContext for Exchange {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let headers = match host::headers(Map::Request) {
+        let Ok(pairs) = host::headers(Map::Request) else { return refuse(&unreadable(), "") };
+        let headers = match pairs.read() {
             Ok(headers) if !headers.is_empty() => headers,
             _ => return refuse(&unreadable(), ""),
         };
         match self.handle(&headers) {
             Ok(()) => Action::Continue,
-            Err(problem) => refuse(&problem, &text(&headers, "x-request-id")),
+            Err(problem) => refuse(&problem, text(&headers, "x-request-id")),
         }
     }
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        let Ok(trailers) = host::headers(Map::RequestTrailers) else { return Action::Continue };
+        let Ok(pairs) = host::headers(Map::RequestTrailers) else { return Action::Continue };
+        let Ok(trailers) = pairs.read() else { return refuse(&unreadable(), "") };
         for (name, _) in trailers.iter().filter(|(name, _)| is_removed(name)) {
             if host::remove_header(Map::RequestTrailers, name).is_err() {
                 return refuse(&unreadable(), "");
@@ -63,7 +65,7 @@ impl Exchange {
 
     /// Lets the request go on, or says why not. What a client claims about itself is gone before
     /// anything is judged, so that not even the log of a refusal repeats it.
-    fn handle(&mut self, headers: &[(String, Vec<u8>)]) -> Result<(), Problem> {
+    fn handle(&mut self, headers: &Headers<'_>) -> Result<(), Problem> {
         for name in to_remove(headers) {
             host::remove_header(Map::Request, name).map_err(|_| unreadable())?;
         }
@@ -77,8 +79,7 @@ impl Exchange {
         let now = now_ns / 1_000_000_000;
         let (method, target, authority) =
             (text(headers, ":method"), text(headers, ":path"), text(headers, ":authority"));
-        let request =
-            Request { method: &method, target: &target, authority: &authority, headers, address: &client_address };
+        let request = Request { method, target, authority, headers, address: &client_address };
         let pass = match judge(&edge.gate, &mut edge.cache.borrow_mut(), request, now) {
             Verdict::Pass(pass) => pass,
             Verdict::Refuse { problem, caller } => {
@@ -98,7 +99,7 @@ impl Exchange {
     }
 
     /// Takes a charge from the slot that all workers share.
-    fn pay(&mut self, charge: &Charge, now_us: u64) -> Result<(), Problem> {
+    fn pay(&mut self, charge: &Charge<'_>, now_us: u64) -> Result<(), Problem> {
         let slot = format!("cosygate/1/limit/{}", charge.key.slot);
         for _ in 0..MAX_TRIES {
             let (cell, version) = match host::shared(&slot) {
@@ -131,7 +132,8 @@ impl Exchange {
 }
 
 fn seal(edge: &Edge, pass: &Pass<'_>, request: Request<'_>, now: u64) -> Result<(), Problem> {
-    let sealed = pass.identity(&edge.gate, request, &edge.region, edge.one_time_id(), now);
+    let one_time_id = edge.one_time_id();
+    let sealed = pass.identity(&edge.gate, request, &edge.name, &one_time_id, now);
     let token = edge.ring.seal(&sealed).ok_or_else(unreadable)?;
     host::set_header(Map::Request, identity::HEADER, token.as_bytes()).map_err(|_| unreadable())
 }
@@ -151,8 +153,8 @@ fn client_address() -> String {
 }
 
 /// A header's text; empty, and so matched by no rule, when it is absent or not ASCII.
-fn text(headers: &[(String, Vec<u8>)], name: &str) -> String {
-    gate::headers::single(headers, name).unwrap_or_default().to_owned()
+fn text<'a>(headers: &Headers<'a>, name: &str) -> &'a str {
+    gate::headers::single(headers, name).unwrap_or_default()
 }
 
 fn refuse(problem: &Problem, request_id: &str) -> Action {

@@ -34,7 +34,8 @@ pub(crate) struct Edge {
     pub(crate) gate: Gate,
     pub(crate) cache: RefCell<TokenCache>,
     pub(crate) ring: KeyRing,
-    pub(crate) region: String,
+    /// `edge:<region>`, the issuer of what it seals.
+    pub(crate) name: String,
     /// Random per configuration and worker; with the counter it makes one-time ids.
     nonce: [u64; 2],
     counter: Cell<u64>,
@@ -54,7 +55,7 @@ impl Edge {
             gate,
             cache: RefCell::default(),
             ring: KeyRing::parse(&keys)?,
-            region: configuration.region,
+            name: format!("edge:{}", configuration.region),
             nonce: [random(), random()],
             counter: Cell::new(0),
         })

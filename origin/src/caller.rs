@@ -57,9 +57,9 @@ impl Visit {
 
 impl Caller {
     /// The caller that an opened identity header names, if it names one.
-    pub(crate) fn from_sealed(sealed: &Sealed, visit: &Visit) -> Option<Self> {
-        let user_id = sealed.sub.clone().filter(|user_id| !user_id.is_empty())?;
-        Some(Self { user_id, role: sealed.role.clone().unwrap_or_default(), visit: visit.clone() })
+    pub(crate) fn from_sealed(sealed: &Sealed<'_>, visit: &Visit) -> Option<Self> {
+        let user_id = sealed.sub.as_deref().filter(|user_id| !user_id.is_empty())?.to_owned();
+        Some(Self { user_id, role: sealed.role.as_deref().unwrap_or_default().to_owned(), visit: visit.clone() })
     }
 
     /// One id per user over all issuers.

@@ -58,7 +58,7 @@ impl Door {
     ///
     /// # Errors
     /// See [`Shut`].
-    pub fn open(&self, headers: &HeaderMap, method: &Method, target: &str, now: u64) -> Result<Sealed, Shut> {
+    pub fn open(&self, headers: &HeaderMap, method: &Method, target: &str, now: u64) -> Result<Sealed<'static>, Shut> {
         let mut values = headers.get_all(HEADER).iter();
         let value = values.next().ok_or(Shut::Unsealed("no sealed header"))?;
         if values.next().is_some() {
@@ -72,9 +72,9 @@ impl Door {
         Ok(sealed)
     }
 
-    fn remember(&self, sealed: &Sealed, now: u64) -> Result<(), Shut> {
+    fn remember(&self, sealed: &Sealed<'_>, now: u64) -> Result<(), Shut> {
         let mut id = [0; 16];
-        for (to, from) in id.iter_mut().zip(Sha256::digest(&sealed.jti)) {
+        for (to, from) in id.iter_mut().zip(Sha256::digest(sealed.jti.as_bytes())) {
             *to = from;
         }
         let mut guard = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

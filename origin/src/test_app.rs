@@ -195,22 +195,22 @@ impl TestApp {
     }
 
     /// What an edge would vouch for; `user` is an id and a role.
-    pub(crate) fn sealed(&self, method: &str, target: &str, user: Option<(&str, &str)>) -> Sealed {
+    pub(crate) fn sealed(&self, method: &str, target: &str, user: Option<(&str, &str)>) -> Sealed<'static> {
         let now = self.app.clock.now_s();
         Sealed {
-            iss: "edge:local".to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: user.map(|(id, _)| id.to_owned()),
-            sub_iss: user.map(|_| "cosygate".to_owned()),
-            role: user.map(|(_, role)| role.to_owned()),
+            iss: "edge:local".to_owned().into(),
+            aud: AUDIENCE.to_owned().into(),
+            sub: user.map(|(id, _)| id.to_owned().into()),
+            sub_iss: user.map(|_| "cosygate".to_owned().into()),
+            role: user.map(|(_, role)| role.to_owned().into()),
             scope: None,
             sid: None,
             auth_time: None,
-            jti: new_id(NOW_MS),
+            jti: new_id(NOW_MS).into(),
             iat: now,
             exp: now + 30,
-            htm: method.to_owned(),
-            htu: target.to_owned(),
+            htm: method.to_owned().into(),
+            htu: target.to_owned().into(),
             rev: 1,
         }
     }
@@ -272,19 +272,19 @@ impl TestApp {
 pub(crate) fn caller(user_id: &str, role: &str) -> Caller {
     let visit = Visit { request_id: "request".to_owned(), started_ms: NOW_MS, policy_rev: 1, is_secure: false };
     let sealed = Sealed {
-        iss: "edge:local".to_owned(),
-        aud: AUDIENCE.to_owned(),
-        sub: Some(user_id.to_owned()),
+        iss: "edge:local".to_owned().into(),
+        aud: AUDIENCE.to_owned().into(),
+        sub: Some(user_id.to_owned().into()),
         sub_iss: None,
-        role: Some(role.to_owned()),
+        role: Some(role.to_owned().into()),
         scope: None,
         sid: None,
         auth_time: None,
-        jti: "one".to_owned(),
+        jti: "one".to_owned().into(),
         iat: 0,
         exp: 0,
-        htm: String::new(),
-        htu: String::new(),
+        htm: "".into(),
+        htu: "".into(),
         rev: 1,
     };
     Caller::from_sealed(&sealed, &visit).unwrap()

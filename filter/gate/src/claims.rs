@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::limit::Key;
 use crate::policy::Issuer;
 use crate::problem::{Code, Problem};
 
@@ -26,8 +27,10 @@ pub struct Verified {
     pub issuer: String,
     /// The role as the token states it; the policy decides whether it exists.
     pub role: String,
-    /// What the token may be used for.
-    pub scopes: Vec<String>,
+    /// What the token may be used for: scopes with single spaces between.
+    pub scope: String,
+    /// Where this user's requests in this role are counted.
+    pub requests: Key,
     /// The login it belongs to.
     pub session: Option<String>,
     /// The token's own id.
@@ -41,6 +44,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// Whether the token has a scope.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scope.split(' ').any(|held| held == scope)
+    }
+
     /// Whether the token holds at `now` (seconds). Everything else about it is fixed.
     ///
     /// # Errors
@@ -93,11 +101,14 @@ pub fn read(claims: &Map<String, Value>, issuer: &Issuer, now: u64) -> Result<Ve
         return Err("a required claim is missing");
     }
     let subject = word(claims, &issuer.claims.subject, MAX_SUBJECT_BYTES)?.ok_or("subject is missing")?;
+    let user_id = user_id(issuer.user_prefix.as_deref(), &subject);
+    let role = role(claims, issuer)?;
     Ok(Verified {
-        user_id: user_id(issuer.user_prefix.as_deref(), &subject),
+        requests: Key::new("role", &format!("{role} {user_id}")),
+        user_id,
         issuer: issuer.issuer.clone(),
-        role: role(claims, issuer)?,
-        scopes: words(find(claims, &issuer.claims.scopes))?,
+        role,
+        scope: words(find(claims, &issuer.claims.scopes))?.join(" "),
         session: word(claims, "sid", MAX_WORD_BYTES)?,
         token_id: word(claims, "jti", MAX_WORD_BYTES)?,
         authenticated_at: time(claims, "auth_time")?.or(issued),
@@ -166,7 +177,9 @@ fn words(claim: Option<&Value>) -> Result<Vec<String>, &'static str> {
             .collect::<Result<_, _>>()?,
         Some(_) => return Err("words are neither text nor a list"),
     };
-    if words.len() > MAX_WORDS || words.iter().any(|word| !(1..=MAX_WORD_BYTES).contains(&word.len())) {
+    // A space inside a word of a list would make two of it later.
+    let is_word = |word: &String| (1..=MAX_WORD_BYTES).contains(&word.len()) && !word.contains(' ');
+    if words.len() > MAX_WORDS || !words.iter().all(is_word) {
         return Err("too many or too long words");
     }
     Ok(words)

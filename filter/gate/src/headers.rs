@@ -7,7 +7,7 @@ use crate::problem::{Code, Problem};
 pub const COOKIE: &str = "cosygate";
 
 /// The headers of a request as Envoy gives them: lower-case names, raw values, duplicates apart.
-pub type Headers = [(String, Vec<u8>)];
+pub type Headers<'a> = [(&'a str, &'a [u8])];
 
 /// Whether a client's own header of this name is removed, on every route, before anything else:
 /// whatever speaks of identity, in any case and with `_` for `-`, and the credential itself, which
@@ -26,10 +26,10 @@ pub fn is_removed(name: &str) -> bool {
 }
 
 /// The headers that the request must lose, by their exact names, each once.
-pub fn to_remove(headers: &Headers) -> Vec<&str> {
+pub fn to_remove<'a>(headers: &Headers<'a>) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in headers {
-        if is_removed(name) && !names.contains(&name.as_str()) {
+        if is_removed(name) && !names.contains(name) {
             names.push(name);
         }
     }
@@ -38,7 +38,7 @@ pub fn to_remove(headers: &Headers) -> Vec<&str> {
 
 /// The header `Cookie` without our own cookie: `None` if nothing changes, otherwise what is left,
 /// which may be nothing.
-pub fn cookie_without_credential(headers: &Headers) -> Option<Vec<u8>> {
+pub fn cookie_without_credential(headers: &Headers<'_>) -> Option<Vec<u8>> {
     let ours = |pair: &&[u8]| cookie_value(pair).is_some();
     let mut pairs = cookie_pairs(headers);
     if !pairs.any(|pair| ours(&pair)) {
@@ -49,8 +49,8 @@ pub fn cookie_without_credential(headers: &Headers) -> Option<Vec<u8>> {
 }
 
 /// The value of the one header of this name; `None` when it is absent, doubled or not ASCII text.
-pub fn single<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
-    let mut values = headers.iter().filter(|(header, _)| header == name).map(|(_, value)| value);
+pub fn single<'a>(headers: &Headers<'a>, name: &str) -> Option<&'a str> {
+    let mut values = headers.iter().filter(|(header, _)| *header == name).map(|(_, value)| *value);
     let first = values.next()?;
     if values.next().is_some() {
         return None;
@@ -72,10 +72,10 @@ pub struct Credential<'a> {
 /// # Errors
 /// `token_missing` if there is none; `token_invalid` if there are two, or one that is not of the
 /// form `Bearer <token>`.
-pub fn credential(headers: &Headers) -> Result<Credential<'_>, Problem> {
+pub fn credential<'a>(headers: &Headers<'a>) -> Result<Credential<'a>, Problem> {
     let mut bearer = None;
     for (name, value) in headers {
-        if name != "authorization" {
+        if *name != "authorization" {
             continue;
         }
         if bearer.is_some() {
@@ -106,7 +106,7 @@ pub fn credential(headers: &Headers) -> Result<Credential<'_>, Problem> {
 ///
 /// # Errors
 /// `csrf_refused`.
-pub fn check_same_origin(headers: &Headers, method: &str, authority: &str) -> Result<(), Problem> {
+pub fn check_same_origin(headers: &Headers<'_>, method: &str, authority: &str) -> Result<(), Problem> {
     if matches!(method, "GET" | "HEAD" | "OPTIONS") {
         return Ok(());
     }
@@ -143,10 +143,10 @@ fn token_text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok()
 }
 
-fn cookie_pairs(headers: &Headers) -> impl Iterator<Item = &[u8]> {
+fn cookie_pairs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
     headers
         .iter()
-        .filter(|(name, _)| name == "cookie")
+        .filter(|(name, _)| *name == "cookie")
         .flat_map(|(_, value)| value.split(|byte| *byte == b';'))
         .map(<[u8]>::trim_ascii)
         .filter(|pair| !pair.is_empty())
@@ -160,8 +160,8 @@ fn cookie_value(pair: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    fn headers(list: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
-        list.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
+    fn headers<'a>(list: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a [u8])> {
+        list.iter().map(|(name, value)| (*name, value.as_bytes())).collect()
     }
 
     #[test]

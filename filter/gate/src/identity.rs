@@ -5,6 +5,8 @@
 //! copy of it is of no use anywhere else. Requests on public routes carry one too, without a
 //! subject: it proves that they came through the edge.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
@@ -20,43 +22,45 @@ pub const AUDIENCE: &str = "origin";
 /// How far the clocks of edge and origin may differ, in seconds.
 pub const CLOCK_SKEW_S: u64 = 5;
 
+/// The `typ` of its protected header.
+const TYPE: &str = "cosygate-identity+jwt";
 const MAX_SEALED_BYTES: usize = 16 * 1024;
 
 /// What the edge vouches for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealed {
+pub struct Sealed<'a> {
     /// `edge:<region>`.
-    pub iss: String,
+    pub iss: Cow<'a, str>,
     /// Always [`AUDIENCE`].
-    pub aud: String,
+    pub aud: Cow<'a, str>,
     /// The user id; absent on public routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sub: Option<String>,
+    pub sub: Option<Cow<'a, str>>,
     /// The issuer of the user's token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sub_iss: Option<String>,
+    pub sub_iss: Option<Cow<'a, str>>,
     /// The user's role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
+    pub role: Option<Cow<'a, str>>,
     /// The token's scopes, with spaces between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scope: Option<String>,
+    pub scope: Option<Cow<'a, str>>,
     /// The login that the token belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sid: Option<String>,
+    pub sid: Option<Cow<'a, str>>,
     /// When the user last proved who they are, seconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<u64>,
     /// One-time id.
-    pub jti: String,
+    pub jti: Cow<'a, str>,
     /// Issued at, seconds since the epoch.
     pub iat: u64,
     /// Expires at, seconds since the epoch.
     pub exp: u64,
     /// The request's method.
-    pub htm: String,
+    pub htm: Cow<'a, str>,
     /// The request's path and query.
-    pub htu: String,
+    pub htu: Cow<'a, str>,
     /// The revision of the policy that let the request pass.
     pub rev: u64,
 }
@@ -65,6 +69,8 @@ pub struct Sealed {
 #[derive(Clone)]
 struct SealKey {
     id: String,
+    /// The first part of what it seals.
+    header: String,
     mac: Hmac<Sha256>,
 }
 
@@ -100,7 +106,8 @@ impl KeyRing {
                 return Err("an identity key has fewer than 32 bytes");
             }
             let mac = Hmac::new_from_slice(&secret).map_err(|_| "an identity key cannot be used")?;
-            keys.push(SealKey { id: id.to_owned(), mac });
+            let header = format!("{{\"alg\":\"HS256\",\"typ\":\"{TYPE}\",\"kid\":\"{id}\"}}");
+            keys.push(SealKey { id: id.to_owned(), header: URL_SAFE_NO_PAD.encode(header), mac });
         }
         if keys.len() > 4 {
             return Err("there are more than four identity keys");
@@ -109,10 +116,10 @@ impl KeyRing {
     }
 
     /// Seals with the current key (HS256).
-    pub fn seal(&self, sealed: &Sealed) -> Option<String> {
+    pub fn seal(&self, sealed: &Sealed<'_>) -> Option<String> {
         let key = self.keys.first()?;
-        let mut token = URL_SAFE_NO_PAD
-            .encode(format!("{{\"alg\":\"HS256\",\"typ\":\"cosygate-identity+jwt\",\"kid\":\"{}\"}}", key.id));
+        let mut token = String::with_capacity(1024);
+        token.push_str(&key.header);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(sealed).ok()?, &mut token);
         let mut mac = key.mac.clone();
@@ -127,7 +134,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// The cause: form, key, signature, audience, time, method or target.
-    pub fn open(&self, token: &str, method: &str, target: &str, now: u64) -> Result<Sealed, OpenError> {
+    pub fn open(&self, token: &str, method: &str, target: &str, now: u64) -> Result<Sealed<'static>, OpenError> {
         if token.len() > MAX_SEALED_BYTES {
             return Err(OpenError("too long"));
         }
@@ -136,7 +143,7 @@ impl KeyRing {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| OpenError("not base64url"));
         let header = crate::json::object(&decode(header)?).map_err(|_| OpenError("header is not JSON"))?;
         let member = |name: &str| header.get(name).and_then(serde_json::Value::as_str);
-        if member("alg") != Some("HS256") || member("typ") != Some("cosygate-identity+jwt") || header.len() != 3 {
+        if member("alg") != Some("HS256") || member("typ") != Some(TYPE) || header.len() != 3 {
             return Err(OpenError("not a sealed identity"));
         }
         let key = self.keys.iter().find(|key| member("kid") == Some(&key.id)).ok_or(OpenError("unknown key"))?;
@@ -176,21 +183,21 @@ mod tests {
         URL_SAFE_NO_PAD.encode([byte; 32])
     }
 
-    fn sealed() -> Sealed {
+    fn sealed() -> Sealed<'static> {
         Sealed {
-            iss: "edge:local".to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: Some("01J".to_owned()),
-            sub_iss: Some("https://issuer".to_owned()),
-            role: Some("free".to_owned()),
+            iss: "edge:local".into(),
+            aud: AUDIENCE.into(),
+            sub: Some("01J".into()),
+            sub_iss: Some("https://issuer".into()),
+            role: Some("free".into()),
             scope: None,
             sid: None,
             auth_time: Some(NOW),
-            jti: "a-1".to_owned(),
+            jti: "a-1".into(),
             iat: NOW,
             exp: NOW + 30,
-            htm: "GET".to_owned(),
-            htu: "/api/me?x=1".to_owned(),
+            htm: "GET".into(),
+            htu: "/api/me?x=1".into(),
             rev: 7,
         }
     }
@@ -212,7 +219,7 @@ mod tests {
         assert_eq!(refused(&retired, "GET", "/api/me?x=1", NOW), "unknown key");
         let forged = ring(&format!("k2:{}", secret(9))).seal(&sealed()).unwrap();
         assert_eq!(refused(&forged, "GET", "/api/me?x=1", NOW), "wrong signature");
-        let elsewhere = current.seal(&Sealed { aud: "other".to_owned(), ..sealed() }).unwrap();
+        let elsewhere = current.seal(&Sealed { aud: "other".into(), ..sealed() }).unwrap();
         assert_eq!(refused(&elsewhere, "GET", "/api/me?x=1", NOW), "for another audience");
         let endless = current.seal(&Sealed { exp: NOW + 3600, ..sealed() }).unwrap();
         assert_eq!(refused(&endless, "GET", "/api/me?x=1", NOW), "times are wrong");

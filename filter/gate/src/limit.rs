@@ -77,8 +77,8 @@ impl Key {
 }
 
 /// What a request takes from a limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Charge {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge<'a> {
     /// Whose.
     pub key: Key,
     /// Of which rate.
@@ -86,7 +86,7 @@ pub struct Charge {
     /// How much.
     pub cost: u32,
     /// The name in the headers `RateLimit` and `RateLimit-Policy`: a role or `address`.
-    pub name: String,
+    pub name: &'a str,
 }
 
 /// What became of a charge.
@@ -115,7 +115,7 @@ pub enum Spent {
 ///
 /// `cell` is what the slot held, empty if nothing; `now_us` is in microseconds since the epoch.
 /// A cell of a length that this function never writes counts as empty.
-pub fn spend(cell: &[u8], charge: &Charge, now_us: u64) -> (Spent, Option<Vec<u8>>) {
+pub fn spend(cell: &[u8], charge: &Charge<'_>, now_us: u64) -> (Spent, Option<Vec<u8>>) {
     let mut entries = read(cell);
     let period = charge.rate.period_us();
     let capacity = period.saturating_mul(u64::from(charge.rate.burst));
@@ -150,7 +150,7 @@ pub fn spend(cell: &[u8], charge: &Charge, now_us: u64) -> (Spent, Option<Vec<u8
 }
 
 /// The values of `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
-pub fn headers(charge: &Charge, remaining: u32, reset_s: u64) -> [(&'static str, String); 2] {
+pub fn headers(charge: &Charge<'_>, remaining: u32, reset_s: u64) -> [(&'static str, String); 2] {
     [
         ("ratelimit-policy", format!("\"{}\";q={};w={}", charge.name, charge.rate.burst, charge.rate.window_s())),
         ("ratelimit", format!("\"{}\";r={remaining};t={reset_s}", charge.name)),

@@ -1,5 +1,6 @@
 //! The judgement itself.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::cache::TokenCache;
@@ -22,7 +23,7 @@ pub struct Request<'a> {
     /// The host and port that the client asked for.
     pub authority: &'a str,
     /// All headers.
-    pub headers: &'a Headers,
+    pub headers: &'a Headers<'a>,
     /// Gives the client's address without port, as far as trusted hops tell. Asked for only where
     /// a limit counts by address.
     pub address: &'a dyn Fn() -> String,
@@ -50,7 +51,7 @@ pub struct Pass<'a> {
     /// Who is calling; `None` on public routes.
     pub caller: Option<Rc<Verified>>,
     /// What has to be paid first, in this order.
-    pub charges: Vec<Charge>,
+    pub charges: Vec<Charge<'a>>,
 }
 
 /// Judges one request at `now` (seconds since the epoch).
@@ -104,7 +105,7 @@ fn try_judge<'a>(
         .filter(|index| route.roles.get(*index).copied().unwrap_or(false))
         .and_then(|index| gate.roles.get(index))
         .ok_or_else(|| Problem::new(Code::RoleForbidden, "Your role does not reach this."))?;
-    if let Some(missing) = route.scopes.iter().find(|scope| !verified.scopes.contains(scope)) {
+    if let Some(missing) = route.scopes.iter().find(|scope| !verified.has_scope(scope)) {
         let wanted = route.scopes.join(" ");
         return Err(Problem::new(Code::ScopeMissing, format!("The token lacks the scope {missing}."))
             .challenge(format!("Bearer realm=\"cosygate\", error=\"insufficient_scope\", scope=\"{wanted}\"")));
@@ -115,8 +116,7 @@ fn try_judge<'a>(
     check_body(request.headers, role.body_bytes)?;
     charges.extend(route_charge(route, request.address, Some(&verified)));
     if route.cost > 0 {
-        let key = Key::new("role", &format!("{} {}", role.name, verified.user_id));
-        charges.push(Charge { key, rate: role.rate, cost: route.cost, name: role.name.clone() });
+        charges.push(Charge { key: verified.requests, rate: role.rate, cost: route.cost, name: &role.name });
     }
     Ok(Pass { route, caller: Some(verified), charges })
 }
@@ -162,8 +162,8 @@ fn check_fresh_login(verified: &Verified, oldest_s: u32, now: u64) -> Result<(),
 
 /// Refuses a body that announces itself as too large. One that does not announce itself is
 /// counted by the origin.
-fn check_body(headers: &Headers, allowed: u64) -> Result<(), Problem> {
-    let mut lengths = headers.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| value);
+fn check_body(headers: &Headers<'_>, allowed: u64) -> Result<(), Problem> {
+    let mut lengths = headers.iter().filter(|(name, _)| *name == "content-length").map(|(_, value)| *value);
     let Some(length) = lengths.next() else { return Ok(()) };
     let length = std::str::from_utf8(length).ok().and_then(|text| text.parse::<u64>().ok());
     match length {
@@ -173,14 +173,18 @@ fn check_body(headers: &Headers, allowed: u64) -> Result<(), Problem> {
     }
 }
 
-fn route_charge(route: &CompiledRoute, address: &dyn Fn() -> String, caller: Option<&Rc<Verified>>) -> Option<Charge> {
+fn route_charge(
+    route: &CompiledRoute,
+    address: &dyn Fn() -> String,
+    caller: Option<&Rc<Verified>>,
+) -> Option<Charge<'static>> {
     let (by, rate): (LimitBy, Rate) = route.limit?;
     let (name, subject) = match (by, caller) {
         (LimitBy::User, Some(verified)) => ("user", verified.user_id.clone()),
         _ => ("address", network_of(&address())),
     };
     let scope = format!("{name} {} {}", route.pattern, route.methods.join(","));
-    Some(Charge { key: Key::new(&scope, &subject), rate, cost: 1, name: name.to_owned() })
+    Some(Charge { key: Key::new(&scope, &subject), rate, cost: 1, name })
 }
 
 /// IPv4 as it is; IPv6 by its /64, because one household has as many addresses as it likes.
@@ -195,33 +199,42 @@ fn network_of(address: &str) -> String {
 }
 
 impl Pass<'_> {
-    /// What the edge vouches for to the origin. `one_time_id` is unique per request.
-    pub fn identity(&self, gate: &Gate, request: Request<'_>, region: &str, one_time_id: String, now: u64) -> Sealed {
+    /// What the edge vouches for to the origin. `edge` is `edge:<region>`, `one_time_id` unique per
+    /// request.
+    pub fn identity<'b>(
+        &'b self,
+        gate: &Gate,
+        request: Request<'b>,
+        edge: &'b str,
+        one_time_id: &'b str,
+        now: u64,
+    ) -> Sealed<'b> {
         let caller = self.caller.as_deref();
+        let text = |read: fn(&Verified) -> &str| caller.map(read).filter(|text| !text.is_empty()).map(Cow::Borrowed);
         Sealed {
-            iss: format!("edge:{region}"),
-            aud: AUDIENCE.to_owned(),
-            sub: caller.map(|verified| verified.user_id.clone()),
-            sub_iss: caller.map(|verified| verified.issuer.clone()),
-            role: caller.map(|verified| verified.role.clone()),
-            scope: caller.filter(|verified| !verified.scopes.is_empty()).map(|verified| verified.scopes.join(" ")),
-            sid: caller.and_then(|verified| verified.session.clone()),
+            iss: edge.into(),
+            aud: AUDIENCE.into(),
+            sub: text(|verified| &verified.user_id),
+            sub_iss: text(|verified| &verified.issuer),
+            role: text(|verified| &verified.role),
+            scope: text(|verified| &verified.scope),
+            sid: text(|verified| verified.session.as_deref().unwrap_or_default()),
             auth_time: caller.and_then(|verified| verified.authenticated_at),
-            jti: one_time_id,
+            jti: one_time_id.into(),
             iat: now,
             exp: now + u64::from(gate.identity.lifetime_s),
-            htm: request.method.to_owned(),
-            htu: request.target.to_owned(),
+            htm: request.method.into(),
+            htu: request.target.into(),
             rev: gate.rev,
         }
     }
 }
 
 /// The refusal of a charge that could not be paid.
-pub fn limit_exceeded(charge: &Charge, retry_after_s: u64) -> Problem {
+pub fn limit_exceeded(charge: &Charge<'_>, retry_after_s: u64) -> Problem {
     let wait = u32::try_from(retry_after_s).unwrap_or(u32::MAX);
     let unit = if wait == 1 { "second" } else { "seconds" };
-    let whose = match charge.name.as_str() {
+    let whose = match charge.name {
         "address" | "user" => "This allows".to_owned(),
         role => format!("The role {role} allows"),
     };

@@ -9,8 +9,9 @@ use wasm_bindgen_test::wasm_bindgen_test;
 const NOW: u64 = 1_800_000_000;
 
 fn verdict(gate: &Gate, cache: &mut TokenCache, case: &Case) -> Expect {
-    let headers: Vec<(String, Vec<u8>)> =
-        case.headers.iter().map(|(name, value)| (name.to_lowercase(), value.as_bytes().to_vec())).collect();
+    let lower: Vec<(String, &str)> =
+        case.headers.iter().map(|(name, value)| (name.to_lowercase(), value.as_str())).collect();
+    let headers: Vec<(&str, &[u8])> = lower.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let request = Request {
         method: &case.method,
         target: &case.target,

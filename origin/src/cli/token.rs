@@ -63,7 +63,8 @@ pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitC
             text.trim().to_owned()
         }
     };
-    let headers = [("authorization".to_owned(), format!("Bearer {token}").into_bytes())];
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_bytes())];
     let target = path.as_deref().unwrap_or("/");
     let request = Request {
         method: &method,
@@ -86,7 +87,7 @@ fn describe(verdict: Verdict<'_>) -> (Value, ExitCode) {
                 "user_id": caller.map(|caller| &caller.user_id),
                 "issuer": caller.map(|caller| &caller.issuer),
                 "role": caller.map(|caller| &caller.role),
-                "scopes": caller.map(|caller| &caller.scopes),
+                "scope": caller.map(|caller| &caller.scope),
             });
             (verdict, ExitCode::SUCCESS)
         }

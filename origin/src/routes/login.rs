@@ -135,7 +135,7 @@ mod tests {
             method: "POST",
             target: "/api/generate",
             authority: "localhost",
-            headers: &[("authorization".to_owned(), header.into_bytes())],
+            headers: &[("authorization", header.as_bytes())],
             address: &|| String::new(),
         };
         let now = app.app.clock.now_s();

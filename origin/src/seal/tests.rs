@@ -16,7 +16,7 @@ async fn with_seals(app: &TestApp, method: &str, seals: &[&str]) -> Reply {
     app.send(request.body(axum::body::Body::empty()).unwrap()).await
 }
 
-fn seal(app: &TestApp, change: impl FnOnce(&mut Sealed)) -> String {
+fn seal(app: &TestApp, change: impl FnOnce(&mut Sealed<'static>)) -> String {
     let mut sealed = app.sealed("GET", TARGET, Some((ADA, "free")));
     change(&mut sealed);
     app.ring.seal(&sealed).unwrap()
@@ -37,9 +37,9 @@ async fn only_one_good_seal_opens_the_door() {
         &[&forged],
         &[&good, &good],
         &[&seal(&app, |sealed| sealed.exp = sealed.iat - 60)],
-        &[&seal(&app, |sealed| sealed.htu = "/api/me".to_owned())],
-        &[&seal(&app, |sealed| sealed.htm = "POST".to_owned())],
-        &[&seal(&app, |sealed| sealed.aud = "elsewhere".to_owned())],
+        &[&seal(&app, |sealed| sealed.htu = "/api/me".into())],
+        &[&seal(&app, |sealed| sealed.htm = "POST".into())],
+        &[&seal(&app, |sealed| sealed.aud = "elsewhere".into())],
     ] {
         let reply = with_seals(&app, "GET", refused).await;
         assert_eq!((reply.status.as_u16(), reply.code().as_str()), (401, "token_invalid"), "{refused:?}");
@@ -103,19 +103,19 @@ fn the_memory_forgets_only_what_has_expired_and_is_bounded() {
     let keys = KeyRing::parse(&format!("k:{}", "A".repeat(43))).unwrap();
     let door = Door::new(keys);
     let sealed = |jti: usize, exp: u64| Sealed {
-        iss: String::new(),
-        aud: String::new(),
+        iss: "".into(),
+        aud: "".into(),
         sub: None,
         sub_iss: None,
         role: None,
         scope: None,
         sid: None,
         auth_time: None,
-        jti: jti.to_string(),
+        jti: jti.to_string().into(),
         iat: 0,
         exp,
-        htm: String::new(),
-        htu: String::new(),
+        htm: "".into(),
+        htu: "".into(),
         rev: 0,
     };
     for jti in 0..MAX_REMEMBERED {

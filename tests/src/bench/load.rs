@@ -55,7 +55,7 @@ pub async fn run(
         .args(["--connections", &CONNECTIONS.to_string()])
         .args(["--duration", &format!("{seconds}s")])
         .arg("--script")
-        .args([&script])
+        .arg(&script)
         .args([url, "--"])
         .arg(requests)
         .arg(expected.to_string())

@@ -3,12 +3,12 @@ use super::*;
 const SECOND: u64 = 1_000_000;
 const START: u64 = 1_700_000_000 * SECOND;
 
-fn charge(subject: &str, per_minute: u32, burst: u32) -> Charge {
-    Charge { key: Key::new("user", subject), rate: Rate::new(per_minute, burst), cost: 1, name: "free".to_owned() }
+fn charge(subject: &str, per_minute: u32, burst: u32) -> Charge<'static> {
+    Charge { key: Key::new("user", subject), rate: Rate::new(per_minute, burst), cost: 1, name: "free" }
 }
 
 /// Spends as often as it goes at one moment.
-fn burst(cell: &mut Vec<u8>, charge: &Charge, now: u64) -> u32 {
+fn burst(cell: &mut Vec<u8>, charge: &Charge<'_>, now: u64) -> u32 {
     let mut taken = 0;
     while let (Spent::Taken { .. }, Some(next)) = spend(cell, charge, now) {
         *cell = next;
