@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::files;
 
+/// Everything about the filter that no policy changes, and what the module may call and be
+/// called for: Envoy leaves out every other callback, which spares each request their cost.
+const TEMPLATE: &str = include_str!("../../envoy/ecds/filter.json");
 /// The variable with the keys that seal identities.
 const IDENTITY_KEYS: &str = "COSYGATE_IDENTITY_KEYS";
 
@@ -32,12 +35,12 @@ impl EdgeConfig {
         if let Some(folder) = self.file.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let mut content = serde_json::to_vec_pretty(&self.render(document))?;
+        let mut content = serde_json::to_vec_pretty(&self.render(document)?)?;
         content.push(b'\n');
         files::replace(&self.file, &content, files::READABLE)
     }
 
-    fn render(&self, document: &Document) -> Value {
+    fn render(&self, document: &Document) -> io::Result<Value> {
         // The filter gets the values of these variables and of no others.
         let mut variables = vec![IDENTITY_KEYS];
         for name in document.issuers.iter().filter_map(|issuer| issuer.keys.secret_env.as_deref()) {
@@ -46,31 +49,16 @@ impl EdgeConfig {
             }
         }
         let configuration = json!({"region": self.region, "policy": document}).to_string();
-        json!({
-            "version_info": document.rev.to_string(),
-            "resources": [{
-                "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-                "name": "cosygate",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-                    "config": {
-                        "name": "cosygate",
-                        "root_id": "cosygate",
-                        "failure_policy": "FAIL_RELOAD",
-                        "vm_config": {
-                            "vm_id": "cosygate",
-                            "runtime": "envoy.wasm.runtime.v8",
-                            "code": {"local": {"filename": self.filter_wasm}},
-                            "environment_variables": {"host_env_keys": variables},
-                        },
-                        "configuration": {
-                            "@type": "type.googleapis.com/google.protobuf.StringValue",
-                            "value": configuration,
-                        },
-                    },
-                },
-            }],
-        })
+        let mut response: Value = serde_json::from_str(TEMPLATE)?;
+        for (place, value) in [
+            ("/version_info", json!(document.rev.to_string())),
+            ("/resources/0/typed_config/config/vm_config/code/local/filename", json!(self.filter_wasm)),
+            ("/resources/0/typed_config/config/vm_config/environment_variables/host_env_keys", json!(variables)),
+            ("/resources/0/typed_config/config/configuration/value", json!(configuration)),
+        ] {
+            *response.pointer_mut(place).ok_or_else(|| io::Error::other(place))? = value;
+        }
+        Ok(response)
     }
 }
 
@@ -99,33 +87,13 @@ mod tests {
         let inner: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
         assert_eq!(inner["region"], "local");
         assert_eq!(serde_json::from_value::<Document>(inner["policy"].clone()).unwrap(), document);
-        let expected = json!({
-            "version_info": "7",
-            "resources": [{
-                "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-                "name": "cosygate",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-                    "config": {
-                        "name": "cosygate",
-                        "root_id": "cosygate",
-                        "failure_policy": "FAIL_RELOAD",
-                        "vm_config": {
-                            "vm_id": "cosygate",
-                            "runtime": "envoy.wasm.runtime.v8",
-                            "code": {"local": {"filename": "/opt/filter.wasm"}},
-                            "environment_variables": {
-                                "host_env_keys": ["COSYGATE_IDENTITY_KEYS", "PARTNER_SECRET"],
-                            },
-                        },
-                        "configuration": {
-                            "@type": "type.googleapis.com/google.protobuf.StringValue",
-                            "value": null,
-                        },
-                    },
-                },
-            }],
-        });
+        let mut expected: Value = serde_json::from_str(TEMPLATE).unwrap();
+        expected["version_info"] = json!("7");
+        let config = &mut expected["resources"][0]["typed_config"]["config"];
+        config["vm_config"]["code"]["local"]["filename"] = json!("/opt/filter.wasm");
+        config["vm_config"]["environment_variables"]["host_env_keys"] =
+            json!(["COSYGATE_IDENTITY_KEYS", "PARTNER_SECRET"]);
+        config["configuration"]["value"] = Value::Null;
         assert_eq!(written, expected);
     }
 }

@@ -66,12 +66,9 @@ fn with_port(yaml: &str, mark: &str, port: u16) -> String {
 
 /// Hands Envoy a filter configuration, as the control plane does: written aside, then renamed.
 pub fn hand_over(folder: &Path, version: u64, configuration: &str) {
-    let resource = json!({
-        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-        "name": "cosygate",
-        "typed_config": typed_config(configuration),
-    });
-    let response = json!({"version_info": version.to_string(), "resources": [resource]});
+    let mut response = template();
+    response["version_info"] = json!(version.to_string());
+    response["resources"][0]["typed_config"] = typed_config(configuration);
     let aside = folder.join("filter.json.new");
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&aside, response.to_string()).unwrap();
@@ -80,21 +77,16 @@ pub fn hand_over(folder: &Path, version: u64, configuration: &str) {
 
 /// The filter with its configuration, as an HTTP filter's `typed_config`.
 pub fn typed_config(configuration: &str) -> Value {
-    json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-        "config": {
-            "name": "cosygate",
-            "root_id": "cosygate",
-            "failure_policy": "FAIL_RELOAD",
-            "vm_config": {
-                "vm_id": "cosygate",
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": {"local": {"filename": filter_module()}},
-                "environment_variables": {"host_env_keys": ["COSYGATE_IDENTITY_KEYS", "CASES_SECRET"]}
-            },
-            "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration}
-        }
-    })
+    let mut typed = template()["resources"][0]["typed_config"].take();
+    let config = &mut typed["config"];
+    config["vm_config"]["code"]["local"]["filename"] = json!(filter_module());
+    config["vm_config"]["environment_variables"]["host_env_keys"] = json!(["COSYGATE_IDENTITY_KEYS", "CASES_SECRET"]);
+    config["configuration"]["value"] = json!(configuration);
+    typed
+}
+
+fn template() -> Value {
+    serde_json::from_slice(&std::fs::read(workspace().join("envoy/ecds/filter.json")).unwrap()).unwrap()
 }
 
 /// The compiled filter.

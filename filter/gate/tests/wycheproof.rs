@@ -3,6 +3,7 @@
 //! The payloads are no claims, so this is about form, keys and signatures only. The end-to-end
 //! tests send the same texts to the edge as tokens.
 #![cfg(not(target_arch = "wasm32"))]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

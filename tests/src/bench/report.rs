@@ -17,7 +17,8 @@ pub struct Row {
     pub above_no_filter_us: f64,
     /// Responses per second.
     pub requests_per_second: f64,
-    /// `above_no_filter_us` against the peer's. Below 1 is less work than the peer.
+    /// `above_no_filter_us` against the peer's. Below 1 is less work than the peer. Absent without
+    /// a peer, and where the noise of a round was larger than what was to be measured.
     pub ratio: Option<f64>,
     /// The rounds.
     pub rounds: Vec<Load>,
@@ -31,7 +32,8 @@ impl Row {
             loads.iter().zip(no_filter).map(|(load, base)| load.cpu_us - base.cpu_us).collect()
         };
         let own = above(&rounds);
-        let ratio = peer.map(|peer| median(own.iter().zip(above(peer)).map(|(own, peer)| own / peer)));
+        let ratio = peer.map(above).filter(|peer| own.iter().chain(peer).all(|above| *above > 0.0));
+        let ratio = ratio.map(|peer| median(own.iter().zip(peer).map(|(own, peer)| own / peer)));
         Self {
             what,
             by,
