@@ -94,6 +94,11 @@ mod tests {
         config["vm_config"]["environment_variables"]["host_env_keys"] =
             json!(["COSYGATE_IDENTITY_KEYS", "PARTNER_SECRET"]);
         config["configuration"]["value"] = Value::Null;
+        let allowed = &config["vm_config"]["capability_restriction_config"]["allowed_capabilities"];
+        // A callback that is not listed is never called: without the first, every request would pass.
+        for vital in ["proxy_on_request_headers", "proxy_on_request_trailers", "proxy_on_delete"] {
+            assert!(allowed[vital].is_object(), "{vital}");
+        }
         assert_eq!(written, expected);
     }
 }
