@@ -287,7 +287,7 @@ mod tests {
             ("", &[("COSYGATE_ADMIN_PASSWORD_FILE", "/nonexistent")], "COSYGATE_ADMIN_PASSWORD_FILE"),
             ("", &[("COSYGATE_DATABASE_URL", "mysql://h")], "database_url"),
             ("region = \"a b\"", &[], "region"),
-            ("token_lifetime_seconds = 1", &[], "token_lifetime_seconds"),
+            ("token_lifetime_seconds = 0", &[], "token_lifetime_seconds"),
         ] {
             let error = load(toml, environment).unwrap_err();
             assert!(error.contains(expected), "{error}");
