@@ -69,9 +69,11 @@ pub struct Sealed<'a> {
 #[derive(Clone)]
 struct SealKey {
     id: String,
-    /// The first part of what it seals.
-    header: String,
     mac: Hmac<Sha256>,
+    /// The first part of whatever it seals, with its dot.
+    header: String,
+    /// `mac` with `header` already taken in: it is the same for every request.
+    started: Hmac<Sha256>,
 }
 
 /// The keys of one region, the current one first.
@@ -105,9 +107,11 @@ impl KeyRing {
             if secret.len() < MIN_SECRET_BYTES {
                 return Err("an identity key has fewer than 32 bytes");
             }
-            let mac = Hmac::new_from_slice(&secret).map_err(|_| "an identity key cannot be used")?;
+            let mac: Hmac<Sha256> = Hmac::new_from_slice(&secret).map_err(|_| "an identity key cannot be used")?;
             let header = format!("{{\"alg\":\"HS256\",\"typ\":\"{TYPE}\",\"kid\":\"{id}\"}}");
-            keys.push(SealKey { id: id.to_owned(), header: URL_SAFE_NO_PAD.encode(header), mac });
+            let header = format!("{}.", URL_SAFE_NO_PAD.encode(header));
+            let started = mac.clone().chain_update(&header);
+            keys.push(SealKey { id: id.to_owned(), mac, header, started });
         }
         if keys.len() > 4 {
             return Err("there are more than four identity keys");
@@ -120,10 +124,8 @@ impl KeyRing {
         let key = self.keys.first()?;
         let mut token = String::with_capacity(1024);
         token.push_str(&key.header);
-        token.push('.');
         URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(sealed).ok()?, &mut token);
-        let mut mac = key.mac.clone();
-        mac.update(token.as_bytes());
+        let mac = key.started.clone().chain_update(token.get(key.header.len()..)?);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(mac.finalize().into_bytes(), &mut token);
         Some(token)
