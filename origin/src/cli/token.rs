@@ -19,7 +19,8 @@ const MAX_INPUT_BYTES: u64 = 64 * 1024;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Judge a token as the edge would. Prints the verdict; exit code 0 if it holds, 1 if not.
+    /// Judge a token, from standard input, as the edge would. Prints the verdict; exit code 0 if it
+    /// holds, 1 if not.
     #[command(after_help = "Example: cosygate token verify --policy policy.json --now 1795435200 < token")]
     Verify {
         /// The policy to judge by. Where it says `"from": "origin"`, the keys are those of the
@@ -35,13 +36,11 @@ pub(crate) enum Command {
         /// The method of the call.
         #[arg(long, default_value = "GET", requires = "path")]
         method: String,
-        /// The token; default: standard input, where no other user sees it.
-        token: Option<String>,
     },
 }
 
 pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
-    let Command::Verify { policy, now, path, method, token } = command;
+    let Command::Verify { policy, now, path, method } = command;
     let mut document =
         Document::parse(&super::read(&policy)?).with_context(|| format!("{} is not valid", policy.display()))?;
     let key_file = settings.issuer_key_file();
@@ -55,15 +54,10 @@ pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitC
     }
     let gate =
         Gate::new(&document, &environment_secret).with_context(|| format!("{} is not valid", policy.display()))?;
-    let token = match token {
-        Some(token) => token,
-        None => {
-            let mut text = String::new();
-            std::io::stdin().take(MAX_INPUT_BYTES).read_to_string(&mut text)?;
-            text.trim().to_owned()
-        }
-    };
-    let bearer = format!("Bearer {token}");
+    // Never an argument: those are for every user of the machine to see.
+    let mut token = String::new();
+    std::io::stdin().take(MAX_INPUT_BYTES).read_to_string(&mut token)?;
+    let bearer = format!("Bearer {}", token.trim());
     let headers = [("authorization", bearer.as_bytes())];
     let target = path.as_deref().unwrap_or("/");
     let request = Request {
