@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use gate::claims::percent_encoded;
 use gate::headers::{Headers, cookie_without_credential, is_removed, to_remove};
 use gate::identity;
 use gate::limit::{self, Charge, Spent};
@@ -140,7 +141,8 @@ fn seal(edge: &Edge, pass: &Pass<'_>, request: Request<'_>, now: u64) -> Result<
 
 fn set_caller(user_id: &str, role: &str) -> Result<(), Problem> {
     host::set_header(Map::Request, "x-user-id", user_id.as_bytes()).map_err(|_| unreadable())?;
-    let role = gate::claims::user_id(None, role);
+    // On a refusal the role may be any text that an issuer put into a token.
+    let role = percent_encoded(role);
     host::set_header(Map::Request, "x-user-role", role.as_bytes()).map_err(|_| unreadable())
 }
 

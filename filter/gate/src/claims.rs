@@ -117,19 +117,28 @@ pub fn read(claims: &Map<String, Value>, issuer: &Issuer, now: u64) -> Result<Ve
     })
 }
 
-/// One id per user over all issuers. Letters, digits, `-`, `_` and `.` stay; every other byte of
-/// the subject becomes `%XX`, so nothing in it can end a header, a path or the prefix.
-pub fn user_id(prefix: Option<&str>, subject: &str) -> String {
-    let mut id = prefix.map(|prefix| format!("{prefix}:")).unwrap_or_default();
-    for byte in subject.bytes() {
+/// One id per user over all issuers: the encoded subject behind the issuer's prefix.
+fn user_id(prefix: Option<&str>, subject: &str) -> String {
+    let subject = percent_encoded(subject);
+    match prefix {
+        Some(prefix) => format!("{prefix}:{subject}"),
+        None => subject,
+    }
+}
+
+/// Letters, digits, `-`, `_` and `.` stay; every other byte becomes `%XX`, so nothing in the text
+/// can end a header, a path or a prefix.
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            id.push(char::from(byte));
+            encoded.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.
-            let _ = write!(id, "%{byte:02X}");
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
-    id
+    encoded
 }
 
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, &'static str> {
