@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "host functions are foreign functions; all of them are in this file")]
 
 use std::ptr::null_mut;
+use std::time::Duration;
 
 /// Header maps, by the ABI's numbers.
 #[derive(Clone, Copy)]
@@ -14,6 +15,14 @@ pub(crate) enum Map {
     Request = 0,
     RequestTrailers = 1,
     Response = 2,
+    CallResponse = 6,
+}
+
+/// Kinds of metrics, by the ABI's numbers.
+#[derive(Clone, Copy)]
+pub(crate) enum Metric {
+    Counter = 0,
+    Gauge = 1,
 }
 
 /// What the host said instead of Ok.
@@ -27,7 +36,8 @@ pub(crate) enum HostError {
     Status(u32),
 }
 
-/// Plugin configuration, among the ABI's buffers.
+/// Buffers, by the ABI's numbers.
+const BUFFER_CALL_RESPONSE_BODY: u32 = 4;
 const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 
 mod foreign {
@@ -42,6 +52,20 @@ mod foreign {
             size: *mut usize,
         ) -> u32;
         pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub(super) fn proxy_get_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_add_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
         pub(super) fn proxy_replace_header_map_value(
             map: u32,
             name: *const u8,
@@ -78,6 +102,10 @@ mod foreign {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+        pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+        pub(super) fn proxy_increment_metric(id: u32, by: i64) -> u32;
+        pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
         pub(super) fn proxy_send_local_response(
             status: u32,
             details: *const u8,
@@ -120,12 +148,59 @@ pub(crate) fn now_ns() -> Result<u64, HostError> {
 
 /// The whole configuration of this plugin.
 pub(crate) fn configuration() -> Result<Vec<u8>, HostError> {
+    buffer(BUFFER_PLUGIN_CONFIGURATION, usize::MAX)
+}
+
+/// The first `most` bytes of the body that a call of ours was answered with.
+pub(crate) fn call_response_body(most: usize) -> Result<Vec<u8>, HostError> {
+    buffer(BUFFER_CALL_RESPONSE_BODY, most)
+}
+
+fn buffer(buffer: u32, most: usize) -> Result<Vec<u8>, HostError> {
     let (mut data, mut size) = (null_mut(), 0);
     // SAFETY: the host writes one pointer and one size.
-    check(unsafe {
-        foreign::proxy_get_buffer_bytes(BUFFER_PLUGIN_CONFIGURATION, 0, usize::MAX, &raw mut data, &raw mut size)
-    })?;
+    check(unsafe { foreign::proxy_get_buffer_bytes(buffer, 0, most, &raw mut data, &raw mut size) })?;
     Ok(owned(data, size))
+}
+
+/// Asks for a tick of every root context, this often.
+pub(crate) fn set_tick_period_ms(period: u32) -> Result<(), HostError> {
+    // SAFETY: nothing is passed but a number.
+    check(unsafe { foreign::proxy_set_tick_period_milliseconds(period) })
+}
+
+/// Asks a cluster of this Envoy for something; the answer comes to the root context under the
+/// number that is returned. The SDK must know of the call, so it is made through the SDK.
+pub(crate) fn call(cluster: &str, authority: &str, path: &str, timeout: Duration) -> Option<u32> {
+    let headers = vec![
+        (":method", "GET"),
+        (":path", path),
+        (":authority", authority),
+        ("accept", "application/json"),
+        ("user-agent", "cosygate"),
+    ];
+    proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), timeout).ok()
+}
+
+/// The number of a metric, which is made if there is none of this name yet. Names are never
+/// freed: they must come from the policy, not from a client.
+pub(crate) fn define_metric(kind: Metric, name: &str) -> Result<u32, HostError> {
+    let mut id = 0;
+    // SAFETY: the host reads the name and writes one number.
+    check(unsafe { foreign::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) })?;
+    Ok(id)
+}
+
+/// Adds to a counter.
+pub(crate) fn increment_metric(id: u32, by: u64) -> Result<(), HostError> {
+    // SAFETY: nothing is passed but numbers.
+    check(unsafe { foreign::proxy_increment_metric(id, i64::try_from(by).unwrap_or(i64::MAX)) })
+}
+
+/// Sets a gauge.
+pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), HostError> {
+    // SAFETY: nothing is passed but numbers.
+    check(unsafe { foreign::proxy_record_metric(id, value) })
 }
 
 /// All headers of a map, fetched in one call and read in place.
@@ -145,6 +220,28 @@ pub(crate) fn headers(map: Map) -> Result<Pairs, HostError> {
     // SAFETY: the host writes one pointer and one size.
     check(unsafe { foreign::proxy_get_header_map_pairs(map as u32, &raw mut data, &raw mut size) })?;
     Ok(Pairs(owned(data, size)))
+}
+
+/// The first value of a header, empty when it is absent.
+pub(crate) fn header(map: Map, name: &str) -> Result<Vec<u8>, HostError> {
+    let (mut data, mut size) = (null_mut(), 0);
+    // SAFETY: the host reads the name and writes one pointer and one size.
+    let status = unsafe {
+        foreign::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), &raw mut data, &raw mut size)
+    };
+    match check(status) {
+        Ok(()) => Ok(owned(data, size)),
+        Err(HostError::NotFound) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds a value to a header, beside those it has.
+pub(crate) fn add_header(map: Map, name: &str, value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: the host only reads, within the given sizes.
+    check(unsafe {
+        foreign::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
 }
 
 /// Sets a header to one value, whatever it was before.
@@ -183,6 +280,9 @@ pub(crate) fn shared(key: &str) -> Result<(Vec<u8>, u32), HostError> {
 /// A version that no value has: a write with it succeeds only if the key is not there yet.
 /// (The host ignores the version of a key that is absent, so version 0 would not do.)
 pub(crate) const ABSENT: u32 = u32::MAX;
+
+/// A version that every value has: a write with it always succeeds.
+pub(crate) const ANY: u32 = 0;
 
 /// Writes a shared value if its version is still `cas`.
 pub(crate) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), HostError> {

@@ -3,25 +3,53 @@
 use std::rc::Rc;
 
 use gate::claims::percent_encoded;
-use gate::headers::{Headers, cookie_without_credential, is_removed, to_remove};
-use gate::identity;
-use gate::limit::{self, Charge, Spent};
-use gate::verdict::{Pass, limit_exceeded, limiter_crowded};
-use gate::{Code, Problem, Request, Verdict, judge};
+use gate::flight::Taken;
+use gate::headers::{Seen, is_removed};
+use gate::identity::{self, Passing};
+use gate::limit::{self, Charge, Key, Spent};
+use gate::policy::FailureMode;
+use gate::verdict::{
+    Pass, Refusal, body_too_large, concurrency_exceeded, limit_exceeded, limiter_crowded, quota_exhausted,
+};
+use gate::{Code, Gate, Problem, Request, Verdict, cors, judge};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
-use crate::host::{self, HostError, Map};
+use crate::host::{self, Map};
+use crate::metrics::{Decision, Limiter};
 use crate::root::Edge;
+use crate::shared::{self, Uncounted};
+use crate::worker::{Lease, WORKER};
 
-/// How often a charge is tried when other workers write to the same slot.
-const MAX_TRIES: u32 = 16;
+/// The header in which the origin tells the edge what is left of a quota. It never reaches a client.
+const QUOTA: &str = "x-cosygate-quota";
 
 /// One request and its response.
+#[derive(Default)]
 pub(crate) struct Exchange {
     edge: Option<Rc<Edge>>,
     /// Headers about the nearest limit, for the response, with what remains of it.
     limit: Option<(u32, [(&'static str, String); 2])>,
+    /// Headers for a page of another site, for the response.
+    cors: Option<[(&'static str, String); 2]>,
+    /// How many bytes the body may have, and how many of them are left.
+    body: Option<(u64, u64)>,
+    /// The leave to be under way, given back with the exchange.
+    lease: Option<Lease>,
+    /// Where to remember that the quota is used up.
+    quota: Option<Key>,
+}
+
+/// A request that ends here: with a problem, or with a yes to a preflight.
+enum Ended {
+    Refused(Problem),
+    Preflight(Vec<(&'static str, String)>),
+}
+
+impl From<Problem> for Ended {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
 }
 
 impl Context for Exchange {}
@@ -33,9 +61,28 @@ impl HttpContext for Exchange {
             Ok(headers) if !headers.is_empty() => headers,
             _ => return refuse(&unreadable(), ""),
         };
-        match self.handle(&headers) {
+        let seen = Seen::new(&headers);
+        match self.handle(&seen) {
             Ok(()) => Action::Continue,
-            Err(problem) => refuse(&problem, text(&headers, "x-request-id")),
+            Err(Ended::Refused(problem)) => refuse(&problem, seen.request_id),
+            Err(Ended::Preflight(headers)) => {
+                let _ = host::reply(204, "cosygate_preflight", &headers, &[]);
+                Action::Pause
+            }
+        }
+    }
+
+    fn on_http_request_body(&mut self, size: usize, _end_of_stream: bool) -> Action {
+        let Some((allowed, left)) = &mut self.body else { return Action::Continue };
+        match left.checked_sub(size as u64) {
+            Some(rest) => {
+                *left = rest;
+                Action::Continue
+            }
+            None => {
+                let request_id = host::header(Map::Request, "x-request-id").unwrap_or_default();
+                refuse(&body_too_large(*allowed), &String::from_utf8_lossy(&request_id))
+            }
         }
     }
 
@@ -51,9 +98,18 @@ impl HttpContext for Exchange {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+        // Without any of these the client only knows less; nothing is decided by them.
         for (name, value) in self.limit.iter().flat_map(|(_, headers)| headers) {
-            // Without it the client only knows less; nothing is decided by it.
             let _ = host::set_header(Map::Response, name, value.as_bytes());
+        }
+        if let Some(headers) = &self.cors {
+            for (name, value) in headers {
+                let _ = host::set_header(Map::Response, name, value.as_bytes());
+            }
+            let _ = host::add_header(Map::Response, "vary", b"origin");
+        }
+        if let (Some(edge), Some(key)) = (&self.edge, self.quota) {
+            remember_quota(key, edge.gate().rev);
         }
         Action::Continue
     }
@@ -61,81 +117,210 @@ impl HttpContext for Exchange {
 
 impl Exchange {
     pub(crate) fn new(edge: Option<Rc<Edge>>) -> Self {
-        Self { edge, limit: None }
+        Self { edge, ..Self::default() }
     }
 
     /// Lets the request go on, or says why not. What a client claims about itself is gone before
     /// anything is judged, so that not even the log of a refusal repeats it.
-    fn handle(&mut self, headers: &Headers<'_>) -> Result<(), Problem> {
-        for name in to_remove(headers) {
-            host::remove_header(Map::Request, name).map_err(|_| unreadable())?;
-        }
-        match cookie_without_credential(headers) {
-            Some(rest) if rest.is_empty() => host::remove_header(Map::Request, "cookie").map_err(|_| unreadable())?,
-            Some(rest) => host::set_header(Map::Request, "cookie", &rest).map_err(|_| unreadable())?,
-            None => {}
-        }
+    fn handle(&mut self, seen: &Seen<'_>) -> Result<(), Ended> {
+        strip(seen)?;
         let edge = self.edge.clone().ok_or_else(no_policy)?;
+        let gate = edge.gate();
         let now_ns = host::now_ns().map_err(|_| unreadable())?;
-        let now = now_ns / 1_000_000_000;
-        let (method, target, authority) =
-            (text(headers, ":method"), text(headers, ":path"), text(headers, ":authority"));
-        let request = Request { method, target, authority, headers, address: &client_address };
-        let pass = match judge(&edge.gate, &mut edge.cache.borrow_mut(), request, now) {
-            Verdict::Pass(pass) => pass,
-            Verdict::Refuse { problem, caller } => {
-                if let Some(caller) = caller {
-                    set_caller(&caller.user_id, &caller.role)?;
+        let now_us = now_ns / 1000;
+        if seen.has_hops() {
+            let address = client_address(seen, gate.limits.trusted_hops);
+            host::set_header(Map::Request, "x-forwarded-for", address.as_bytes()).map_err(|_| unreadable())?;
+        }
+        self.cors = gate.cors.as_ref().and_then(|cors| cors::headers(cors, seen));
+        let request = Request {
+            seen,
+            address: &|| client_address(seen, gate.limits.trusted_hops),
+            used_up: &|charge| shared::used_up(charge, now_us),
+        };
+        let verdict = judge(&gate, &mut edge.cache.borrow_mut(), request, now_us / 1_000_000);
+        let ended = match verdict {
+            Verdict::Pass(pass) => self.admit(&edge, &gate, &pass, seen, now_us).map_err(|problem| {
+                let role = pass.caller.as_ref().and_then(|caller| caller.role_index);
+                edge.counts.refusal(problem.code.as_str(), problem.cause, Some(pass.route.index), role);
+                if let Some(caller) = &pass.caller {
+                    let _ = set_caller(&caller.user_id, &caller.role);
+                }
+                Ended::Refused(problem)
+            }),
+            Verdict::Preflight(headers) => {
+                edge.counts.refusal("preflight", "preflight", None, None);
+                Err(Ended::Preflight(headers))
+            }
+            Verdict::Refuse(refusal) => Err(self.refuse(&edge, &gate, *refusal, now_us).into()),
+        };
+        if let Some(shadow) = &gate.shadow {
+            let active = match &ended {
+                Ok(()) => "pass",
+                Err(Ended::Preflight(_)) => "preflight",
+                Err(Ended::Refused(problem)) => problem.code.as_str(),
+            };
+            compare(&edge, shadow, active, request, now_us);
+        }
+        ended
+    }
+
+    /// Takes what the request costs, and tells the origin who calls.
+    fn admit(
+        &mut self,
+        edge: &Edge,
+        gate: &Gate,
+        pass: &Pass<'_>,
+        seen: &Seen<'_>,
+        now_us: u64,
+    ) -> Result<(), Problem> {
+        self.body = (!seen.is_upgrade()).then_some((pass.body_bytes, pass.body_bytes));
+        self.quota = pass.quota;
+        if let Some(wait_s) = pass.quota.and_then(|key| shared::used_up_for(key, now_us).ok().flatten()) {
+            return Err(quota_exhausted(wait_s));
+        }
+        if let Some((key, limit)) = pass.in_flight {
+            match Lease::take(key, limit, now_us / 1_000_000) {
+                Ok(Ok(lease)) => self.lease = Some(lease),
+                Ok(Err(Taken::Full)) => return Err(concurrency_exceeded(limit)),
+                Ok(Err(_)) | Err(Uncounted) => uncounted(gate, 1)?,
+            }
+        }
+        for (number, charge) in pass.charges.iter().enumerate() {
+            let Some(charge) = charge else { continue };
+            if let Err(problem) = self.pay(edge, gate, charge, now_us) {
+                // What does not pass costs nothing.
+                for paid in pass.charges.iter().take(number).flatten() {
+                    shared::refund(paid, now_us);
                 }
                 return Err(problem);
             }
-        };
+        }
         if let Some(caller) = &pass.caller {
             set_caller(&caller.user_id, &caller.role)?;
         }
-        for charge in &pass.charges {
-            self.pay(charge, now_ns / 1000)?;
+        if gate.identity.sealed {
+            seal(edge, gate, pass, seen, now_us / 1_000_000)?;
         }
-        seal(&edge, &pass, request, now)
+        edge.counts.pass(pass.route.index, pass.caller.as_ref().and_then(|caller| caller.role_index));
+        Ok(())
     }
 
-    /// Takes a charge from the slot that all workers share.
-    fn pay(&mut self, charge: &Charge<'_>, now_us: u64) -> Result<(), Problem> {
-        let slot = format!("cosygate/1/limit/{}", charge.key.slot);
-        for _ in 0..MAX_TRIES {
-            let (cell, version) = match host::shared(&slot) {
-                Ok(found) => found,
-                Err(HostError::NotFound) => (Vec::new(), host::ABSENT),
-                Err(_) => return Err(unreadable()),
-            };
-            let (spent, changed) = limit::spend(&cell, charge, now_us);
-            match changed.map(|cell| host::set_shared(&slot, &cell, version)) {
-                Some(Err(HostError::CasMismatch)) => continue,
-                Some(Err(_)) => return Err(unreadable()),
-                Some(Ok(())) | None => {}
-            }
-            return match spent {
-                Spent::Taken { remaining, reset_s } => {
-                    if self.limit.as_ref().is_none_or(|(nearest, _)| remaining < *nearest) {
-                        self.limit = Some((remaining, limit::headers(charge, remaining, reset_s)));
-                    }
-                    Ok(())
-                }
-                Spent::Exceeded { retry_after_s } => {
-                    self.limit = Some((0, limit::headers(charge, 0, retry_after_s)));
-                    Err(limit_exceeded(charge, retry_after_s))
-                }
-                Spent::Crowded { retry_after_s } => Err(limiter_crowded(retry_after_s)),
-            };
+    /// Takes a charge, from what this worker holds of the limit or from what all workers share.
+    fn pay(&mut self, edge: &Edge, gate: &Gate, charge: &Charge<'_>, now_us: u64) -> Result<(), Problem> {
+        if let Some((remaining, reset_s)) = edge.held.spend(charge, now_us) {
+            self.note(charge, remaining, reset_s);
+            return Ok(());
         }
-        Err(limiter_crowded(1))
+        match shared::spend(charge, now_us) {
+            Ok(Spent::Taken { remaining, reset_s, ahead }) => {
+                if let Some(ahead) = ahead {
+                    edge.held.keep(charge.key, ahead, remaining, reset_s);
+                }
+                self.note(charge, remaining, reset_s);
+                Ok(())
+            }
+            Ok(Spent::Exceeded { retry_after_s }) => {
+                self.limit = Some((0, limit::headers(charge, 0, retry_after_s)));
+                Err(limit_exceeded(charge, retry_after_s))
+            }
+            Ok(Spent::Crowded { retry_after_s }) => {
+                WORKER.with(|worker| worker.limiter(Limiter::Crowded));
+                uncounted(gate, retry_after_s)
+            }
+            Err(Uncounted) => uncounted(gate, 1),
+        }
+    }
+
+    /// Keeps what a limit says of itself, if it is the nearest.
+    fn note(&mut self, charge: &Charge<'_>, remaining: u32, reset_s: u64) {
+        if self.limit.as_ref().is_none_or(|(nearest, _)| remaining < *nearest) {
+            self.limit = Some((remaining, limit::headers(charge, remaining, reset_s)));
+        }
+    }
+
+    /// Does what a refusal brings with it, and returns what the client is told.
+    fn refuse(&mut self, edge: &Edge, gate: &Gate, refusal: Refusal<'_>, now_us: u64) -> Problem {
+        let mut problem = refusal.problem;
+        if let Some(caller) = &refusal.caller {
+            // For the log; if it cannot be set, the log says less.
+            let _ = set_caller(&caller.user_id, &caller.role);
+        }
+        if let Some(issuer) = refusal.missed.and_then(|index| gate.issuers.get(index)) {
+            crate::keys::miss(issuer, now_us / 1_000_000);
+        }
+        if let Some(charge) = &refusal.charge
+            && let Ok(Spent::Exceeded { retry_after_s }) = shared::spend(charge, now_us)
+        {
+            problem = limit_exceeded(charge, retry_after_s);
+        }
+        let role = refusal.caller.as_ref().and_then(|caller| caller.role_index);
+        edge.counts.refusal(problem.code.as_str(), problem.cause, refusal.route.map(|route| route.index), role);
+        problem
     }
 }
 
-fn seal(edge: &Edge, pass: &Pass<'_>, request: Request<'_>, now: u64) -> Result<(), Problem> {
-    let one_time_id = edge.one_time_id();
-    let sealed = pass.identity(&edge.gate, request, &edge.name, &one_time_id, now);
-    let token = edge.ring.seal(&sealed).ok_or_else(unreadable)?;
+/// Removes what a client may not say, and its credential.
+fn strip(seen: &Seen<'_>) -> Result<(), Problem> {
+    for name in seen.to_remove() {
+        host::remove_header(Map::Request, name).map_err(|_| unreadable())?;
+    }
+    match seen.cookie_without_credential() {
+        Some(rest) if rest.is_empty() => host::remove_header(Map::Request, "cookie").map_err(|_| unreadable()),
+        Some(rest) => host::set_header(Map::Request, "cookie", &rest).map_err(|_| unreadable()),
+        None => Ok(()),
+    }
+}
+
+/// What the policy says of a request whose limit cannot be counted.
+fn uncounted(gate: &Gate, retry_after_s: u64) -> Result<(), Problem> {
+    match gate.limit_failure {
+        FailureMode::Allow => Ok(()),
+        FailureMode::Deny => Err(limiter_crowded(retry_after_s)),
+    }
+}
+
+/// Judges by the shadow, too, in counts of its own, and tells where it differs.
+fn compare(edge: &Edge, shadow: &Gate, active: Decision, request: Request<'_>, now_us: u64) {
+    let seen = request.seen;
+    let request = Request { address: &|| client_address(seen, shadow.limits.trusted_hops), ..request };
+    let verdict = judge(shadow, &mut edge.shadow_cache.borrow_mut(), request, now_us / 1_000_000);
+    let decision = match verdict {
+        Verdict::Refuse(refusal) => refusal.problem.code.as_str(),
+        Verdict::Preflight(_) => "preflight",
+        Verdict::Pass(pass) => {
+            let exceeded = pass.charges.iter().flatten().find_map(|charge| match shared::spend(charge, now_us) {
+                Ok(Spent::Exceeded { retry_after_s }) => Some(limit_exceeded(charge, retry_after_s).code),
+                _ => None,
+            });
+            exceeded.map_or("pass", Code::as_str)
+        }
+    };
+    if decision != active {
+        edge.counts.difference(active, decision);
+        if edge.may_log() {
+            log::info!("cosygate: the shadow says {decision} instead of {active}, request {}", seen.request_id);
+        }
+    }
+}
+
+fn seal(edge: &Edge, gate: &Gate, pass: &Pass<'_>, seen: &Seen<'_>, now: u64) -> Result<(), Problem> {
+    let place = pass.caller.as_ref().map_or(&edge.nobody, |caller| &caller.seal);
+    let begun = match place.get() {
+        Some(begun) => begun,
+        None => {
+            let begun = edge.ring.begin(&pass.lasting(gate, &edge.name)).ok_or_else(unreadable)?;
+            place.get_or_init(|| begun)
+        }
+    };
+    let passing = Passing {
+        jti: &edge.one_time_id(),
+        iat: now,
+        exp: now + u64::from(gate.identity.lifetime_s),
+        htm: seen.method,
+        htu: seen.target,
+    };
+    let token = edge.ring.finish(begun, &passing).ok_or_else(unreadable)?;
     host::set_header(Map::Request, identity::HEADER, token.as_bytes()).map_err(|_| unreadable())
 }
 
@@ -146,17 +331,31 @@ fn set_caller(user_id: &str, role: &str) -> Result<(), Problem> {
     host::set_header(Map::Request, "x-user-role", role.as_bytes()).map_err(|_| unreadable())
 }
 
-/// The address of the client as Envoy trusts it, without the port.
-fn client_address() -> String {
+/// Remembers what the origin says of the caller's quota, and keeps it from the client.
+fn remember_quota(key: Key, rev: u64) {
+    let Ok(value) = host::header(Map::Response, QUOTA) else { return };
+    if value.is_empty() {
+        return;
+    }
+    let _ = host::remove_header(Map::Response, QUOTA);
+    let now_us = host::now_ns().unwrap_or_default() / 1000;
+    if let Some(until_us) = limit::used_up_until(&value, rev, now_us) {
+        shared::remember(key, until_us, now_us);
+    }
+}
+
+/// The address of the client, without the port: who connects, or who the proxies of ours that
+/// stand before this Envoy saw.
+fn client_address(seen: &Seen<'_>, trusted_hops: u8) -> String {
+    if trusted_hops > 0
+        && let Some(address) = seen.forwarded_for(trusted_hops)
+    {
+        return address.to_owned();
+    }
     let address = host::property(&["source", "address"]).unwrap_or_default();
     let address = String::from_utf8_lossy(&address);
     let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']').to_owned()
-}
-
-/// A header's text; empty, and so matched by no rule, when it is absent or not ASCII.
-fn text<'a>(headers: &Headers<'a>, name: &str) -> &'a str {
-    gate::headers::single(headers, name).unwrap_or_default()
 }
 
 fn refuse(problem: &Problem, request_id: &str) -> Action {

@@ -6,12 +6,22 @@
 
 /// Signatures that the host verifies faster than this module could.
 mod crypto;
+/// What a worker has drawn of fast limits and not spent yet.
+mod held;
 /// The host's functions; the only file that names one.
 mod host;
 /// One request: read, ask, obey.
 mod http;
+/// Keys that are fetched from an issuer, once for all workers.
+mod keys;
+/// What is counted.
+mod metrics;
 /// One configuration: read once, shared by every request.
 mod root;
+/// What all workers of an Envoy share.
+mod shared;
+/// What one worker keeps for itself, whichever configuration is in force.
+mod worker;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);

@@ -1,24 +1,32 @@
 //! One configuration: read once, shared by every request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
 use gate::Gate;
 use gate::cache::TokenCache;
-use gate::identity::KeyRing;
+use gate::identity::{Begun, KeyRing};
 use gate::policy::Document;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::held::Held;
 use crate::host;
 use crate::http::Exchange;
+use crate::keys::Fetcher;
+use crate::metrics::{Counts, Names, label};
+use crate::worker::WORKER;
 
 /// The variable with the keys of the sealed header; see [`KeyRing::parse`].
 const IDENTITY_KEYS: &str = "COSYGATE_IDENTITY_KEYS";
+/// How often a worker looks after keys, leases and counts.
+const TICK_MS: u32 = 250;
+/// How many differences between policy and shadow are logged between two ticks.
+const LOGGED_DIFFERENCES: u32 = 5;
 
 /// What the control plane hands to an edge.
 #[derive(Deserialize)]
@@ -31,20 +39,28 @@ struct Configuration<'a> {
 
 /// Everything a request needs; lives as long as the last request that was judged by it.
 pub(crate) struct Edge {
-    pub(crate) gate: Gate,
+    /// The policy in force. Another one takes its place when other keys have come.
+    gate: RefCell<Rc<Gate>>,
     pub(crate) cache: RefCell<TokenCache>,
+    pub(crate) shadow_cache: RefCell<TokenCache>,
     pub(crate) ring: KeyRing,
     /// `edge:<region>`, the issuer of what it seals.
     pub(crate) name: String,
+    /// The seal of nobody in particular, as far as it is always the same.
+    pub(crate) nobody: OnceCell<Begun>,
+    pub(crate) held: Held,
+    pub(crate) counts: Counts,
+    /// How many more differences may be logged until the next tick.
+    log_left: Cell<u32>,
     /// Random per configuration and worker; with the counter it makes one-time ids.
-    nonce: [u64; 2],
+    nonce: String,
     counter: Cell<u64>,
 }
 
 impl Edge {
-    /// Reads a configuration. The outcome depends on nothing but the text and the environment, so
-    /// every worker of an Envoy comes to the same one.
-    fn new(configuration: &[u8]) -> Result<Self, String> {
+    /// Reads a configuration. Whether it is accepted depends on nothing but the text and the
+    /// environment, so every worker of an Envoy comes to the same end.
+    fn new(configuration: &[u8], fetcher: &mut Fetcher) -> Result<Self, String> {
         let configuration: Configuration<'_> =
             serde_json::from_slice(configuration).map_err(|error| error.to_string())?;
         let document = Document::parse(configuration.policy.get().as_bytes()).map_err(|error| error.to_string())?;
@@ -52,19 +68,65 @@ impl Edge {
         let keys = std::env::var(IDENTITY_KEYS).map_err(|_| format!("{IDENTITY_KEYS} is not set"))?;
         let random = || RandomState::new().build_hasher().finish();
         Ok(Self {
-            gate,
+            counts: Counts::new(&gate),
+            // Keys that were fetched under an earlier policy serve this one, too.
+            gate: RefCell::new(Rc::new(fetcher.load(&gate).unwrap_or(gate))),
             cache: RefCell::default(),
+            shadow_cache: RefCell::default(),
             ring: KeyRing::parse(&keys)?,
             name: format!("edge:{}", configuration.region),
-            nonce: [random(), random()],
+            nobody: OnceCell::new(),
+            held: Held::default(),
+            log_left: Cell::new(LOGGED_DIFFERENCES),
+            nonce: format!("{:016x}{:016x}-", random(), random()),
             counter: Cell::new(0),
         })
+    }
+
+    /// The policy as it is now.
+    pub(crate) fn gate(&self) -> Rc<Gate> {
+        Rc::clone(&self.gate.borrow())
+    }
+
+    fn replace_gate(&self, gate: Gate) {
+        *self.gate.borrow_mut() = Rc::new(gate);
+        // What was verified was verified with other keys.
+        self.cache.take();
+        self.shadow_cache.take();
     }
 
     pub(crate) fn one_time_id(&self) -> String {
         let count = self.counter.get().wrapping_add(1);
         self.counter.set(count);
-        format!("{:016x}{:016x}-{count:x}", self.nonce[0], self.nonce[1])
+        let mut id = String::with_capacity(self.nonce.len() + 16);
+        id.push_str(&self.nonce);
+        let mut rest = count;
+        while rest > 0 {
+            id.push(char::from_digit((rest % 16) as u32, 16).unwrap_or('0'));
+            rest /= 16;
+        }
+        id
+    }
+
+    /// Whether one more difference may be logged now.
+    pub(crate) fn may_log(&self) -> bool {
+        let left = self.log_left.get();
+        self.log_left.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    fn flush(&self, names: &Names) {
+        let gate = self.gate();
+        self.counts.flush(&gate, names);
+        let cache = &mut *self.cache.borrow_mut();
+        names.count("cosygate_edge_token_cache_total|outcome=hit|", std::mem::take(&mut cache.hits));
+        names.count("cosygate_edge_token_cache_total|outcome=miss|", std::mem::take(&mut cache.misses));
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        WORKER.with(|worker| self.flush(&worker.names));
     }
 }
 
@@ -72,19 +134,30 @@ impl Edge {
 #[derive(Default)]
 pub(crate) struct Root {
     edge: Option<Rc<Edge>>,
+    fetcher: Fetcher,
+    generation: u64,
 }
 
-impl Context for Root {}
+impl Context for Root {
+    fn on_http_call_response(&mut self, call: u32, _headers: usize, body_size: usize, _trailers: usize) {
+        self.fetcher.answered(call, body_size);
+    }
+}
 
 impl RootContext for Root {
     /// Refusing makes Envoy keep what it had: the last good policy, or at first start the filter
     /// that denies everything.
     fn on_configure(&mut self, _size: usize) -> bool {
-        let read = host::configuration().map_err(|error| format!("{error:?}")).and_then(|text| Edge::new(&text));
+        let read = host::configuration()
+            .map_err(|error| format!("{error:?}"))
+            .and_then(|text| Edge::new(&text, &mut self.fetcher));
         match read {
             Ok(edge) => {
-                log::info!("cosygate: policy {} in force", edge.gate.rev);
+                log::info!("cosygate: policy {} in force", edge.gate().rev);
                 self.edge = Some(Rc::new(edge));
+                self.generation = WORKER.with(|worker| worker.next_generation());
+                // Without a tick nothing is fetched, renewed or counted, and all that fails closed.
+                let _ = host::set_tick_period_ms(TICK_MS);
                 true
             }
             Err(reason) => {
@@ -92,6 +165,37 @@ impl RootContext for Root {
                 false
             }
         }
+    }
+
+    fn on_tick(&mut self) {
+        let Some(edge) = &self.edge else { return };
+        let Ok(now_ns) = host::now_ns() else { return };
+        let now_s = now_ns / 1_000_000_000;
+        WORKER.with(|worker| {
+            edge.flush(&worker.names);
+            // An older configuration ticks on while a stream of its time lives.
+            if worker.generation() != self.generation {
+                return;
+            }
+            worker.flush();
+            worker.renew_leases(now_s);
+            edge.log_left.set(LOGGED_DIFFERENCES);
+            let gate = edge.gate();
+            self.fetcher.refresh(&gate, now_s);
+            if let Some(changed) = self.fetcher.load(&gate) {
+                edge.replace_gate(changed);
+            }
+            worker.names.gauge("cosygate_edge_policy_rev", gate.rev);
+            for issuer in &gate.issuers {
+                if let (Some(source), Some(fetched_at)) = (&issuer.source, issuer.fetched_at) {
+                    let name = label(&issuer.settings.issuer);
+                    let age = now_s.saturating_sub(fetched_at);
+                    worker.names.gauge(&format!("cosygate_edge_keys_age_seconds|issuer={name}|"), age);
+                    let bound = format!("cosygate_edge_keys_max_stale_seconds|issuer={name}|");
+                    worker.names.gauge(&bound, source.max_stale_s);
+                }
+            }
+        });
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -38,6 +38,8 @@ pub mod metrics_listener;
 pub mod policy;
 /// How a handler refuses.
 pub mod problem;
+/// What is left of the caller's day, told to the edge.
+pub mod quota;
 /// The whole API on one screen.
 pub mod routes;
 /// The door: only what an edge sealed comes in.

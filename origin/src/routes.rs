@@ -23,7 +23,7 @@ use gate::Code;
 
 use crate::app::App;
 use crate::problem::Refusal;
-use crate::{answer, seal};
+use crate::{answer, quota, seal};
 
 /// The main listener: everything behind the door, the door behind the common answer.
 pub fn router(app: Arc<App>) -> Router {
@@ -37,7 +37,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/me", get(me::handler))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/voices", get(voices::handler))
-        .route("/api/generate", post(generate::handler))
+        .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))

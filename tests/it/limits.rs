@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tests::scripted::eventually;
 use tests::world::World;
 
 #[tokio::test]
@@ -33,7 +34,10 @@ async fn a_limit_is_reached_told_and_recovered_from() {
 
 #[tokio::test]
 async fn a_thousand_at_once_get_exactly_the_burst() {
-    let exact = |policy: &mut Value| policy["roles"]["free"]["requests"] = json!({"per_minute": 1, "burst": 100});
+    let exact = |policy: &mut Value| {
+        policy["roles"]["free"]["requests"] = json!({"per_minute": 1, "burst": 100});
+        policy["roles"]["free"]["in_flight"] = json!(1000);
+    };
     let world = World::with(exact, &[]).await;
     let ada = world.user("ada").await;
     let calls = (0..1000).map(|_| async { world.get_as(&ada, "/api/voices").await.status() });
@@ -95,4 +99,29 @@ async fn bodies_are_bounded() {
         world.request(Method::POST, "/api/generate").bearer_auth(&ada.token).header("content-type", "application/json");
     let counted = request.body(endless).send().await.unwrap();
     assert_eq!(counted.status(), StatusCode::PAYLOAD_TOO_LARGE, "counted even when it does not announce itself");
+}
+
+#[tokio::test]
+async fn a_day_that_is_used_up_is_remembered_at_the_edge_until_the_policy_allows_more() {
+    let one = |policy: &mut Value| policy["roles"]["free"]["generations_per_day"] = json!(1);
+    let world = World::with(one, &[]).await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let speak = |user| world.post_as(user, "/api/generate", json!({"text": "hello"}));
+    let first = speak(&ada).await;
+    assert_eq!(first.status(), StatusCode::OK);
+    assert!(!first.headers().contains_key("x-cosygate-quota"), "what origin and edge say to each other is theirs");
+    for _ in 0..10 {
+        let refused = speak(&ada).await;
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        let wait: u32 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=86_401).contains(&wait), "{wait}");
+        assert_eq!(refused.json::<Value>().await.unwrap()["code"], "quota_exhausted");
+    }
+    let log = world.origin.log();
+    assert!(log.contains("\"status\":200"), "the origin logs every request");
+    assert!(!log.contains("\"status\":429"), "it was asked, although it had said that nothing is left");
+    assert_eq!(speak(&bob).await.status(), StatusCode::OK, "one user's day is not another's");
+    assert_eq!(world.get_as(&ada, "/api/me").await.status(), StatusCode::OK, "only what is metered is refused");
+    world.edit_policy(|policy| policy["roles"]["free"]["generations_per_day"] = json!(3));
+    eventually("the raised limit", async || speak(&ada).await.status() == StatusCode::OK).await;
 }

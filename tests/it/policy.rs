@@ -117,5 +117,5 @@ async fn what_is_shipped_is_sound_and_fresh() {
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let schema = String::from_utf8(cosygate(&["policy", "schema"]).stdout).unwrap();
     let committed = std::fs::read_to_string(tests::process::workspace().join("envoy/policy.schema.json")).unwrap();
-    assert_eq!(schema, committed, "run: target/release/cosygate policy schema > envoy/policy.schema.json");
+    assert!(schema == committed, "run: target/release/cosygate policy schema > envoy/policy.schema.json");
 }

@@ -17,7 +17,7 @@ pub async fn start() -> SocketAddr {
 }
 
 /// `{"method", "target", "headers": [[name, value], …], "body_bytes"}`
-async fn echo(request: Request) -> Json<Value> {
+pub(crate) async fn echo(request: Request) -> Json<Value> {
     let headers: Vec<Value> = request
         .headers()
         .iter()

@@ -20,16 +20,29 @@ pub struct Edge {
     pub url: String,
     /// The same as an address.
     pub address: SocketAddr,
+    /// Where Envoy's figures are read, without a slash at the end.
+    pub metrics_url: String,
 }
 
 impl Edge {
     /// Starts Envoy from envoy/envoy.yaml inside `folder`, which holds or will hold a
     /// `filter.json` with something in it; Envoy only wants the file to be there.
     pub async fn start(folder: &Path, origin: SocketAddr, variables: &[(&str, &str)]) -> Self {
-        let port = free_port();
+        Self::start_with(folder, origin, variables, |text| text).await
+    }
+
+    /// The same, with something changed in envoy.yaml.
+    pub async fn start_with(
+        folder: &Path,
+        origin: SocketAddr,
+        variables: &[(&str, &str)],
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
+        let (port, metrics_port) = (free_port(), free_port());
         let text = std::fs::read_to_string(workspace().join("envoy/envoy.yaml")).unwrap();
         let text = with_port(&text, "# edge port", port);
-        let text = with_port(&text, "# origin port", origin.port());
+        let text = with_port(&text, "# edge metrics port", metrics_port);
+        let text = change(with_port(&text, "# origin port", origin.port()));
         std::fs::create_dir_all(folder).unwrap();
         std::fs::write(folder.join("envoy.yaml"), text).unwrap();
         if !folder.join("filter.json").exists() {
@@ -39,14 +52,19 @@ impl Edge {
             Command::new(artefact("ENVOY", ".tools/envoy-1.40.0/envoy"))
                 .current_dir(folder)
                 .args(["-c", "envoy.yaml", "--concurrency", "2", "--disable-hot-restart", "--log-level", "warn"])
-                .args(["--component-log-level", "wasm:info"])
+                // By default what is logged of a request is written ten seconds later, and tests look at it.
+                .args(["--component-log-level", "wasm:info", "--file-flush-interval-msec", "50"])
                 .env("COSYGATE_IDENTITY_KEYS", IDENTITY_KEYS)
                 .env("CASES_SECRET", cases::secret())
                 .envs(variables.iter().copied()),
             &folder.join("envoy.log"),
         );
-        let mut edge =
-            Self { envoy, url: format!("http://127.0.0.1:{port}"), address: SocketAddr::from(([127, 0, 0, 1], port)) };
+        let mut edge = Self {
+            envoy,
+            url: format!("http://127.0.0.1:{port}"),
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            metrics_url: format!("http://127.0.0.1:{metrics_port}"),
+        };
         let end = Instant::now() + Duration::from_secs(30);
         while reqwest::get(edge.url.clone()).await.is_err() {
             assert!(edge.envoy.is_running() && Instant::now() < end, "Envoy did not start:\n{}", edge.envoy.log());

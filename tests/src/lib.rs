@@ -12,6 +12,8 @@ pub mod echo;
 pub mod edge;
 /// Programs that a test starts, and that never outlive it.
 pub mod process;
+/// An origin that does what a test tells it.
+pub mod scripted;
 /// A stand-in for the CosyVoice server, down to its ways of failing.
 pub mod stub_engine;
 /// Origin and edge together.

@@ -14,20 +14,39 @@ pub const PLACES: usize = 1024;
 /// to the signature and are spread evenly; a newcomer takes the place over.
 pub struct TokenCache {
     places: Vec<Option<(Box<str>, Rc<Verified>)>>,
+    /// How often a token was known.
+    pub hits: u64,
+    /// How often one was not.
+    pub misses: u64,
 }
 
 impl Default for TokenCache {
     fn default() -> Self {
-        Self { places: vec![None; PLACES] }
+        Self { places: vec![None; PLACES], hits: 0, misses: 0 }
     }
 }
 
 impl TokenCache {
     /// Finds a token; the whole of it must be equal.
-    pub fn get(&self, token: &str) -> Option<Rc<Verified>> {
+    pub fn get(&mut self, token: &str) -> Option<Rc<Verified>> {
         match self.places.get(place(token)) {
-            Some(Some((known, verified))) if **known == *token => Some(Rc::clone(verified)),
-            _ => None,
+            Some(Some((known, verified))) if **known == *token => {
+                self.hits += 1;
+                Some(Rc::clone(verified))
+            }
+            _ => {
+                self.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// Forgets a token.
+    pub fn drop(&mut self, token: &str) {
+        if let Some(entry) =
+            self.places.get_mut(place(token)).filter(|entry| entry.as_ref().is_some_and(|(known, _)| **known == *token))
+        {
+            *entry = None;
         }
     }
 

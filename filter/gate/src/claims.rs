@@ -1,11 +1,13 @@
 //! What a token says about its bearer, and whether that holds now.
 
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::identity::Begun;
 use crate::limit::Key;
-use crate::policy::Issuer;
+use crate::policy::{Gate, Issuer, Revocation};
 use crate::problem::{Code, Problem};
 
 /// Longest subject, in bytes.
@@ -18,25 +20,35 @@ const MAX_WORDS: usize = 64;
 const MAX_TIME_S: u64 = 1 << 53;
 
 /// A bearer whose token was verified. Times are seconds since the epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Verified {
     /// One id per user over all issuers: the subject, percent-encoded to what a header and a file
     /// name can hold, behind the issuer's prefix.
     pub user_id: String,
     /// The issuer, exactly.
     pub issuer: String,
-    /// The role as the token states it; the policy decides whether it exists.
+    /// The place of the issuer in the policy.
+    pub issuer_index: usize,
+    /// The role as the token states it.
     pub role: String,
+    /// The place of that role in the policy, if it exists.
+    pub role_index: Option<usize>,
     /// What the token may be used for: scopes with single spaces between.
     pub scope: String,
     /// Where this user's requests in this role are counted.
     pub requests: Key,
+    /// Where this user's requests under way are counted.
+    pub in_flight: Key,
     /// The login it belongs to.
     pub session: Option<String>,
     /// The token's own id.
     pub token_id: Option<String>,
     /// When the user last proved who they are.
     pub authenticated_at: Option<u64>,
+    /// When the token was issued.
+    pub issued_at: Option<u64>,
+    /// The seal of this user's requests as far as it is always the same.
+    pub seal: OnceCell<Begun>,
     /// Not before this, skew included.
     valid_from: u64,
     /// Before this, skew included.
@@ -47,6 +59,18 @@ impl Verified {
     /// Whether the token has a scope.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scope.split(' ').any(|held| held == scope)
+    }
+
+    /// Whether the policy withdrew the token. The latest moment of all that concern it counts.
+    pub fn is_revoked(&self, revocation: &Revocation) -> bool {
+        let by_name = [
+            revocation.issuers.get(&self.issuer),
+            revocation.users.get(&self.user_id),
+            self.session.as_ref().and_then(|session| revocation.sessions.get(session)),
+            self.token_id.as_ref().and_then(|token_id| revocation.tokens.get(token_id)),
+        ];
+        let latest = by_name.into_iter().flatten().max();
+        latest.is_some_and(|moment| self.issued_at.is_none_or(|issued| issued < *moment))
     }
 
     /// Whether the token holds at `now` (seconds). Everything else about it is fixed.
@@ -70,13 +94,15 @@ pub fn invalid(cause: &'static str) -> Problem {
     Problem::new(Code::TokenInvalid, "The token is not valid here.").because(cause)
 }
 
-/// Reads verified claims by the issuer's rules (RFC 7519, section 4.1).
+/// Reads verified claims by the rules of the policy's issuer at `issuer_index` (RFC 7519, section
+/// 4.1).
 ///
 /// `now` in seconds. A claim that is malformed is never treated as absent.
 ///
 /// # Errors
 /// The cause, for the log.
-pub fn read(claims: &Map<String, Value>, issuer: &Issuer, now: u64) -> Result<Verified, &'static str> {
+pub fn read(claims: &Map<String, Value>, gate: &Gate, issuer_index: usize, now: u64) -> Result<Verified, &'static str> {
+    let issuer = &gate.issuers.get(issuer_index).ok_or("unknown issuer")?.settings;
     let skew = u64::from(issuer.clock_skew_s);
     let expires = time(claims, "exp")?.ok_or("exp is missing")?;
     let issued = time(claims, "iat")?;
@@ -104,14 +130,19 @@ pub fn read(claims: &Map<String, Value>, issuer: &Issuer, now: u64) -> Result<Ve
     let user_id = user_id(issuer.user_prefix.as_deref(), &subject);
     let role = role(claims, issuer)?;
     Ok(Verified {
-        requests: Key::new("role", &format!("{role} {user_id}")),
+        requests: Key::new(&format!("{}role", gate.salt), &format!("{role} {user_id}")),
+        in_flight: Key::new(&format!("{}in flight", gate.salt), &user_id),
         user_id,
         issuer: issuer.issuer.clone(),
+        issuer_index,
+        role_index: gate.role_index(&role),
         role,
         scope: words(find(claims, &issuer.claims.scopes))?.join(" "),
         session: word(claims, "sid", MAX_WORD_BYTES)?,
         token_id: word(claims, "jti", MAX_WORD_BYTES)?,
         authenticated_at: time(claims, "auth_time")?.or(issued),
+        issued_at: issued,
+        seal: OnceCell::new(),
         valid_from: not_before.unwrap_or_default().saturating_sub(skew),
         valid_until: expires.saturating_add(skew),
     })

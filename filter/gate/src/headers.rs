@@ -6,8 +6,245 @@ use crate::problem::{Code, Problem};
 /// The cookie that carries a token in place of the header `Authorization`.
 pub const COOKIE: &str = "cosygate";
 
-/// The headers of a request as Envoy gives them: lower-case names, raw values, duplicates apart.
+/// The headers of a request as Envoy gives them: lower-case names, raw values, duplicates apart,
+/// pseudo-headers (RFC 9113, section 8.3) first.
 pub type Headers<'a> = [(&'a str, &'a [u8])];
+
+/// The headers that decide something, picked out in one pass.
+#[derive(Clone, Copy, Default)]
+pub struct Seen<'a> {
+    all: &'a Headers<'a>,
+    /// The method; empty, and so matched by no rule, when it is not ASCII. The same holds for the
+    /// texts below.
+    pub method: &'a str,
+    /// The target: path and query.
+    pub target: &'a str,
+    /// The host and port that the client asked for.
+    pub authority: &'a str,
+    /// The id that Envoy gave the request.
+    pub request_id: &'a str,
+    authorization: Once<'a>,
+    origin: Once<'a>,
+    fetch_site: Once<'a>,
+    content_length: Once<'a>,
+    forwarded_for: Once<'a>,
+    asked_method: Once<'a>,
+    has_cookie: bool,
+    has_claims: bool,
+    upgrade: Once<'a>,
+}
+
+/// A header that may stand once.
+#[derive(Clone, Copy, Default)]
+enum Once<'a> {
+    #[default]
+    Never,
+    Single(&'a [u8]),
+    Twice,
+}
+
+impl<'a> Once<'a> {
+    fn put(&mut self, value: &'a [u8]) {
+        *self = if matches!(self, Self::Never) { Self::Single(value) } else { Self::Twice };
+    }
+
+    /// Its text; `None` when it is absent, doubled or not ASCII.
+    fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Single(value) => ascii(value),
+            Self::Never | Self::Twice => None,
+        }
+    }
+}
+
+fn ascii(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
+}
+
+impl<'a> Seen<'a> {
+    /// Looks at every header once.
+    pub fn new(all: &'a Headers<'a>) -> Self {
+        let mut seen = Self { all, ..Self::default() };
+        for (name, value) in all {
+            let text = || ascii(value).unwrap_or_default();
+            match *name {
+                ":method" => seen.method = text(),
+                ":path" => seen.target = text(),
+                ":authority" => seen.authority = text(),
+                "x-request-id" => seen.request_id = text(),
+                "origin" => seen.origin.put(value),
+                "sec-fetch-site" => seen.fetch_site.put(value),
+                "content-length" => seen.content_length.put(value),
+                "x-forwarded-for" => seen.forwarded_for.put(value),
+                "access-control-request-method" => seen.asked_method.put(value),
+                "upgrade" => seen.upgrade.put(value),
+                "cookie" => seen.has_cookie = true,
+                "authorization" => {
+                    seen.authorization.put(value);
+                    seen.has_claims = true;
+                }
+                name => seen.has_claims |= is_removed(name),
+            }
+        }
+        seen
+    }
+
+    /// Whether the connection is to become something else, a WebSocket for example.
+    pub fn is_upgrade(&self) -> bool {
+        !matches!(self.upgrade, Once::Never)
+    }
+
+    /// Whether it is to become a WebSocket (RFC 6455, section 4.1).
+    pub fn is_websocket(&self) -> bool {
+        self.upgrade.text().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+    }
+
+    /// The site of the page that asks, if a browser says so (Fetch, section 3.2).
+    pub fn origin(&self) -> Option<&'a str> {
+        self.origin.text()
+    }
+
+    /// The method that a preflight asks about (Fetch, section 4.8).
+    pub fn asked_method(&self) -> Option<&'a str> {
+        self.asked_method.text()
+    }
+
+    /// The announced length of the body, in bytes.
+    ///
+    /// # Errors
+    /// It stands twice or is no number.
+    pub fn content_length(&self) -> Result<Option<u64>, Problem> {
+        match self.content_length {
+            Once::Never => Ok(None),
+            once => once
+                .text()
+                .and_then(|text| text.parse().ok())
+                .map(Some)
+                .ok_or_else(|| Problem::new(Code::RequestInvalid, "Content-Length is not a number.")),
+        }
+    }
+
+    /// The client's address by the list of hops in `x-forwarded-for`, of which the last `trusted`
+    /// were written by proxies of ours, the very last by this Envoy. `None` if the list is
+    /// shorter or not there.
+    pub fn forwarded_for(&self, trusted: u8) -> Option<&'a str> {
+        self.forwarded_for.text()?.rsplit(',').nth(usize::from(trusted)).map(str::trim)
+    }
+
+    /// Whether `x-forwarded-for` says more than one hop.
+    pub fn has_hops(&self) -> bool {
+        match self.forwarded_for {
+            Once::Never => false,
+            once => once.text().is_none_or(|text| text.contains(',')),
+        }
+    }
+
+    /// The headers that the request must lose, by their exact names, each once.
+    pub fn to_remove(&self) -> Vec<&'a str> {
+        let mut names: Vec<&str> = Vec::new();
+        if self.has_claims {
+            for (name, _) in self.all {
+                if is_removed(name) && !names.contains(name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
+    /// The header `Cookie` without our own cookie: `None` if nothing changes, otherwise what is
+    /// left, which may be nothing.
+    pub fn cookie_without_credential(&self) -> Option<Vec<u8>> {
+        let ours = |pair: &&[u8]| cookie_value(pair).is_some();
+        if !self.cookie_pairs().any(|pair| ours(&pair)) {
+            return None;
+        }
+        let rest: Vec<&[u8]> = self.cookie_pairs().filter(|pair| !ours(pair)).collect();
+        Some(rest.join(&b"; "[..]))
+    }
+
+    fn cookie_pairs(&self) -> impl Iterator<Item = &'a [u8]> {
+        let cookies = if self.has_cookie { self.all } else { &[] };
+        cookies
+            .iter()
+            .filter(|(name, _)| *name == "cookie")
+            .flat_map(|(_, value)| value.split(|byte| *byte == b';'))
+            .map(<[u8]>::trim_ascii)
+            .filter(|pair| !pair.is_empty())
+    }
+
+    /// Finds the one credential of a request (RFC 6750, section 2.1, or our cookie).
+    ///
+    /// # Errors
+    /// `token_missing` if there is none; `token_invalid` if there are two, or one that is not of
+    /// the form `Bearer <token>`.
+    pub fn credential(&self) -> Result<Credential<'a>, Problem> {
+        let bearer = match self.authorization {
+            Once::Never => None,
+            Once::Twice => return Err(invalid("two Authorization headers")),
+            Once::Single(value) => {
+                Some(bearer_token(value).ok_or_else(|| invalid("Authorization is not one bearer token"))?)
+            }
+        };
+        let mut cookies = self.cookie_pairs().filter_map(cookie_value);
+        let cookie = cookies.next();
+        if cookies.next().is_some() {
+            return Err(invalid("two token cookies"));
+        }
+        match (bearer, cookie) {
+            (Some(_), Some(_)) => Err(invalid("a header and a cookie at once")),
+            (Some(token), None) => Ok(Credential { token, from_cookie: false }),
+            (None, Some(value)) => {
+                let token = token_text(value).ok_or_else(|| invalid("the cookie is not a token"))?;
+                Ok(Credential { token, from_cookie: true })
+            }
+            (None, None) => Err(Problem::new(Code::TokenMissing, "Log in first: this needs a token.")),
+        }
+    }
+
+    /// Whether a page of another site asks.
+    pub fn is_cross_site(&self) -> bool {
+        self.fetch_site.text() == Some("cross-site")
+    }
+
+    /// Refuses a request with which another site's page may be riding on the user's cookie.
+    ///
+    /// Browsers say where a request comes from in `Sec-Fetch-Site`, older ones in `Origin`; script
+    /// cannot forge either. A request that says neither is refused, too. A WebSocket begins with
+    /// a GET, but what follows is not safe.
+    ///
+    /// # Errors
+    /// `csrf_refused`.
+    pub fn check_same_origin(&self) -> Result<(), Problem> {
+        if matches!(self.method, "GET" | "HEAD" | "OPTIONS") && !self.is_upgrade() {
+            return Ok(());
+        }
+        let same = match self.fetch_site.text() {
+            Some(site) => site == "same-origin" || site == "none",
+            None => self
+                .origin()
+                .and_then(|origin| origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")))
+                .is_some_and(|host| host.eq_ignore_ascii_case(self.authority)),
+        };
+        if same {
+            Ok(())
+        } else {
+            Err(Problem::new(
+                Code::CsrfRefused,
+                "A cookie works only from the page itself. Other programs send the header Authorization.",
+            ))
+        }
+    }
+}
+
+/// A token and how it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credential<'a> {
+    /// The token, unverified.
+    pub token: &'a str,
+    /// The browser sent it by itself, so the request may not be the user's own.
+    pub from_cookie: bool,
+}
 
 /// Whether a client's own header of this name is removed, on every route, before anything else:
 /// whatever speaks of identity, in any case and with `_` for `-`, and the credential itself, which
@@ -25,107 +262,6 @@ pub fn is_removed(name: &str) -> bool {
         || is(b"proxy-authorization")
 }
 
-/// The headers that the request must lose, by their exact names, each once.
-pub fn to_remove<'a>(headers: &Headers<'a>) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in headers {
-        if is_removed(name) && !names.contains(name) {
-            names.push(name);
-        }
-    }
-    names
-}
-
-/// The header `Cookie` without our own cookie: `None` if nothing changes, otherwise what is left,
-/// which may be nothing.
-pub fn cookie_without_credential(headers: &Headers<'_>) -> Option<Vec<u8>> {
-    let ours = |pair: &&[u8]| cookie_value(pair).is_some();
-    let mut pairs = cookie_pairs(headers);
-    if !pairs.any(|pair| ours(&pair)) {
-        return None;
-    }
-    let rest: Vec<&[u8]> = cookie_pairs(headers).filter(|pair| !ours(pair)).collect();
-    Some(rest.join(&b"; "[..]))
-}
-
-/// The value of the one header of this name; `None` when it is absent, doubled or not ASCII text.
-pub fn single<'a>(headers: &Headers<'a>, name: &str) -> Option<&'a str> {
-    let mut values = headers.iter().filter(|(header, _)| *header == name).map(|(_, value)| *value);
-    let first = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    std::str::from_utf8(first).ok().filter(|value| value.is_ascii())
-}
-
-/// A token and how it came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Credential<'a> {
-    /// The token, unverified.
-    pub token: &'a str,
-    /// The browser sent it by itself, so the request may not be the user's own.
-    pub from_cookie: bool,
-}
-
-/// Finds the one credential of a request (RFC 6750, section 2.1, or our cookie).
-///
-/// # Errors
-/// `token_missing` if there is none; `token_invalid` if there are two, or one that is not of the
-/// form `Bearer <token>`.
-pub fn credential<'a>(headers: &Headers<'a>) -> Result<Credential<'a>, Problem> {
-    let mut bearer = None;
-    for (name, value) in headers {
-        if *name != "authorization" {
-            continue;
-        }
-        if bearer.is_some() {
-            return Err(invalid("two Authorization headers"));
-        }
-        bearer = Some(bearer_token(value).ok_or_else(|| invalid("Authorization is not one bearer token"))?);
-    }
-    let mut cookies = cookie_pairs(headers).filter_map(cookie_value);
-    let cookie = cookies.next();
-    if cookies.next().is_some() {
-        return Err(invalid("two token cookies"));
-    }
-    match (bearer, cookie) {
-        (Some(_), Some(_)) => Err(invalid("a header and a cookie at once")),
-        (Some(token), None) => Ok(Credential { token, from_cookie: false }),
-        (None, Some(value)) => {
-            let token = token_text(value).ok_or_else(|| invalid("the cookie is not a token"))?;
-            Ok(Credential { token, from_cookie: true })
-        }
-        (None, None) => Err(Problem::new(Code::TokenMissing, "Log in first: this needs a token.")),
-    }
-}
-
-/// Refuses a request with which another site's page may be riding on the user's cookie.
-///
-/// Browsers say where a request comes from in `Sec-Fetch-Site`, older ones in `Origin`; script
-/// cannot forge either. A request that says neither is refused, too.
-///
-/// # Errors
-/// `csrf_refused`.
-pub fn check_same_origin(headers: &Headers<'_>, method: &str, authority: &str) -> Result<(), Problem> {
-    if matches!(method, "GET" | "HEAD" | "OPTIONS") {
-        return Ok(());
-    }
-    let same = match single(headers, "sec-fetch-site") {
-        Some(site) => site == "same-origin" || site == "none",
-        None => single(headers, "origin")
-            .and_then(|origin| origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")))
-            .is_some_and(|host| host.eq_ignore_ascii_case(authority)),
-    };
-    if same {
-        Ok(())
-    } else {
-        Err(Problem::new(
-            Code::CsrfRefused,
-            "A cookie works only from the page itself. Other programs send the header Authorization.",
-        ))
-    }
-}
-
 fn bearer_token(value: &[u8]) -> Option<&str> {
     let (scheme, token) = value.split_at_checked(7)?;
     if !scheme.eq_ignore_ascii_case(b"bearer ") {
@@ -141,15 +277,6 @@ fn token_text(value: &[u8]) -> Option<&str> {
         return None;
     }
     std::str::from_utf8(value).ok()
-}
-
-fn cookie_pairs<'a>(headers: &Headers<'a>) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .iter()
-        .filter(|(name, _)| *name == "cookie")
-        .flat_map(|(_, value)| value.split(|byte| *byte == b';'))
-        .map(<[u8]>::trim_ascii)
-        .filter(|pair| !pair.is_empty())
 }
 
 fn cookie_value(pair: &[u8]) -> Option<&[u8]> {
@@ -188,7 +315,8 @@ mod tests {
 
     #[test]
     fn exactly_one_credential() {
-        let bearer = |value| credential(&headers(&[("authorization", value)])).map(|found| found.token.to_owned());
+        let bearer =
+            |value| Seen::new(&headers(&[("authorization", value)])).credential().map(|found| found.token.to_owned());
         assert_eq!(bearer("Bearer a.b.c").unwrap(), "a.b.c");
         assert_eq!(bearer("bEARER a.b.c").unwrap(), "a.b.c");
         for refused in [
@@ -205,7 +333,7 @@ mod tests {
         ] {
             assert_eq!(bearer(refused).unwrap_err().code, Code::TokenInvalid, "{refused:?}");
         }
-        let code = |list: &[(&str, &str)]| credential(&headers(list)).unwrap_err().code;
+        let code = |list: &[(&str, &str)]| Seen::new(&headers(list)).credential().unwrap_err().code;
         assert_eq!(code(&[]), Code::TokenMissing);
         assert_eq!(code(&[("cookie", "other=1; cosygatex=2")]), Code::TokenMissing);
         assert_eq!(code(&[("authorization", "Bearer a"), ("authorization", "Bearer a")]), Code::TokenInvalid);
@@ -213,16 +341,19 @@ mod tests {
         assert_eq!(code(&[("cookie", "cosygate=a; cosygate=a")]), Code::TokenInvalid);
         assert_eq!(code(&[("cookie", "cosygate=a"), ("cookie", "cosygate=b")]), Code::TokenInvalid);
         let with_cookie = headers(&[("cookie", "theme=dark; cosygate=a.b.c;x=y")]);
-        assert_eq!(credential(&with_cookie).unwrap(), Credential { token: "a.b.c", from_cookie: true });
-        assert_eq!(cookie_without_credential(&with_cookie).unwrap(), b"theme=dark; x=y");
-        assert_eq!(cookie_without_credential(&headers(&[("cookie", "cosygate=a")])).unwrap(), b"");
-        assert_eq!(cookie_without_credential(&headers(&[("cookie", "a=b")])), None);
+        assert_eq!(Seen::new(&with_cookie).credential().unwrap(), Credential { token: "a.b.c", from_cookie: true });
+        let left = |list: &[(&str, &str)]| Seen::new(&headers(list)).cookie_without_credential();
+        assert_eq!(Seen::new(&with_cookie).cookie_without_credential().unwrap(), b"theme=dark; x=y");
+        assert_eq!(left(&[("cookie", "cosygate=a")]).unwrap(), b"");
+        assert_eq!(left(&[("cookie", "a=b")]), None);
     }
 
     #[test]
     fn a_cookie_works_only_from_the_page_itself() {
-        let check =
-            |list: &[(&str, &str)], method| check_same_origin(&headers(list), method, "speech.example:8443").is_ok();
+        let check = |list: &[(&str, &str)], method| {
+            let all = [&[(":method", method), (":authority", "speech.example:8443")], list].concat();
+            Seen::new(&headers(&all)).check_same_origin().is_ok()
+        };
         assert!(check(&[], "GET"));
         assert!(check(&[("sec-fetch-site", "same-origin")], "POST"));
         assert!(check(&[("origin", "https://speech.example:8443")], "DELETE"));
@@ -236,6 +367,23 @@ mod tests {
             &[("origin", "https://speech.example:8443.evil.example")],
         ] {
             assert!(!check(refused, "POST"), "{refused:?}");
+            assert!(!check(&[refused, &[("upgrade", "websocket")]].concat(), "GET"), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn the_client_is_who_the_last_trusted_hop_saw() {
+        let address = |value, trusted| {
+            let list = headers(&[("x-forwarded-for", value)]);
+            let seen = Seen::new(&list);
+            seen.forwarded_for(trusted).map(str::to_owned)
+        };
+        assert_eq!(address("evil, 198.51.100.7, 10.0.0.2", 0).as_deref(), Some("10.0.0.2"));
+        assert_eq!(address("evil, 198.51.100.7, 10.0.0.2", 1).as_deref(), Some("198.51.100.7"));
+        assert_eq!(address("10.0.0.2", 1), None);
+        let doubled = headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]);
+        assert_eq!(Seen::new(&doubled).forwarded_for(0), None);
+        assert!(Seen::new(&doubled).has_hops());
+        assert!(!Seen::new(&headers(&[("x-forwarded-for", "1.1.1.1")])).has_hops());
     }
 }

@@ -139,13 +139,36 @@ impl KeySet {
     /// or with a small exponent, a point off its curve, a duplicate `kid`, no key at all, more
     /// than [`MAX_KEYS`].
     pub fn from_jwks(jwks: &Value) -> Result<Self, String> {
+        Self::read(jwks, &|_| false)
+    }
+
+    /// Reads a JWK Set that an issuer publishes, as [`Self::from_jwks`] does, except that keys of
+    /// kinds that are not used here are passed over: an issuer may have keys for others, too.
+    ///
+    /// # Errors
+    /// As [`Self::from_jwks`].
+    pub fn from_published(jwks: &Value) -> Result<Self, String> {
+        Self::read(jwks, &|key| {
+            let text = |name: &str| key.get(name).and_then(Value::as_str);
+            let is_kind = match (text("kty"), text("crv")) {
+                (Some("RSA"), _) | (Some("OKP"), Some("Ed25519")) | (Some("EC"), Some("P-256" | "P-384")) => true,
+                (Some("EC" | "OKP"), Some(_)) => false,
+                _ => true,
+            };
+            // RSA-OAEP and the like are for encryption.
+            !is_kind || text("alg").is_some_and(|name| name.starts_with("RSA") || name.starts_with("ECDH"))
+        })
+    }
+
+    fn read(jwks: &Value, is_passed_over: &dyn Fn(&Value) -> bool) -> Result<Self, String> {
         let entries = jwks.get("keys").and_then(Value::as_array).ok_or("the JWK Set has no array `keys`")?;
         if entries.len() > MAX_KEYS {
             return Err(format!("the JWK Set has {} keys; at most {MAX_KEYS} are allowed", entries.len()));
         }
         let mut keys: Vec<Key> = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
-            if entry.get("use").and_then(Value::as_str).is_some_and(|purpose| purpose != "sig") {
+            if entry.get("use").and_then(Value::as_str).is_some_and(|purpose| purpose != "sig") || is_passed_over(entry)
+            {
                 continue;
             }
             let key = Key::from_jwk(entry).map_err(|reason| format!("keys/{index}: {reason}"))?;
@@ -168,6 +191,11 @@ impl KeySet {
     /// Whether some key can serve the algorithm.
     pub fn serves(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.serves(algorithm))
+    }
+
+    /// Whether there is a key of this name. Without any name on either side there always is.
+    pub fn knows(&self, key_id: Option<&str>) -> bool {
+        key_id.is_none() || self.keys.iter().any(|key| key.id.is_none() || key.id.as_deref() == key_id)
     }
 
     /// Verifies a signature over `signed` with the key that `key_id` names, or, when the token

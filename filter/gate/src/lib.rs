@@ -5,14 +5,22 @@
 //! Envoy.
 //!
 //! ```text
-//! judge(gate, cache, request, now) ─┬─► Verdict::Refuse(Problem)
-//!                                   └─► Verdict::Pass ── charges ──► limit::spend(cell, charge, now)
+//! judge(gate, cache, request, now) ─┬─► Verdict::Refuse(problem)
+//!                                   ├─► Verdict::Preflight(headers)
+//!                                   └─► Verdict::Pass ─┬─ charges ──► limit::spend(cell, charge, now)
+//!                                                      └─ lease ────► flight::take(cell, key, …, now)
 //! ```
 
 /// A bounded memory of tokens that were already verified.
 pub mod cache;
 /// What a token says about its bearer, and whether that holds now.
 pub mod claims;
+/// Pages of other sites: what their browsers are told.
+pub mod cors;
+/// When to fetch an issuer's keys, and who does it.
+pub mod fetch;
+/// Requests under way, per user, as leases that end by themselves.
+pub mod flight;
 /// Which headers a client may not send, and where its credential stands.
 pub mod headers;
 /// The sealed header with which the edge tells the origin who is calling.
@@ -36,4 +44,4 @@ pub mod verdict;
 
 pub use policy::Gate;
 pub use problem::{Code, Problem};
-pub use verdict::{Pass, Request, Verdict, judge};
+pub use verdict::{Pass, Refusal, Request, Verdict, judge};

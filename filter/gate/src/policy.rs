@@ -13,7 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::compile::{CompiledIssuer, CompiledRole, Gate, is_plain_name};
+pub use self::compile::{CompiledIssuer, CompiledLimits, CompiledRole, Gate, is_plain_name};
 pub(crate) use self::compile::{check_route, compile_rate};
 use crate::keys::Algorithm;
 
@@ -37,12 +37,28 @@ pub struct Document {
     pub roles: BTreeMap<String, Role>,
     /// Which paths exist and who reaches them. Everything else is refused.
     pub routes: Vec<Route>,
+    /// Limits that belong to no role and no route.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Pages of which other sites may call from a browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Who may make an account.
     #[serde(default)]
     pub registration: Registration,
     /// The header that tells the origin who is calling.
     #[serde(default)]
     pub identity: Identity,
+    /// Tokens that were withdrawn before their time.
+    #[serde(default, skip_serializing_if = "Revocation::is_empty")]
+    pub revocation: Revocation,
+    /// What happens when something that a decision needs is out of reach.
+    #[serde(default)]
+    pub failure: Failure,
+    /// A second policy. It is judged beside this one, differences are counted and logged, and
+    /// nothing of it is ever enforced. It holds no third.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Box<Document>>,
 }
 
 /// One issuer of tokens, known by the exact text of `iss`.
@@ -82,9 +98,12 @@ pub struct Issuer {
     /// Accepted values of the header `typ` (RFC 9068, section 2.1).
     #[serde(default = "default_types")]
     pub types: Vec<String>,
+    /// What all users of this issuer together may ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestRate>,
 }
 
-/// Where an issuer's keys come from: exactly one of the three.
+/// Where an issuer's keys come from: exactly one of `jwks`, `jwks_path`, `secret_env` and `from`.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -92,6 +111,23 @@ pub struct KeySource {
     /// The public keys themselves, as a JWK Set (RFC 7517).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<Value>,
+    /// The path and query at which the edge fetches a JWK Set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_path: Option<String>,
+    /// The cluster of the edge's Envoy that answers to `jwks_path`. No address ever comes from a
+    /// token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The host that is asked for; if absent, the cluster's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// How often fetched keys are fetched again, in seconds; 10 to 86 400, 300 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_s: Option<u32>,
+    /// How old fetched keys may become while they cannot be fetched again, in seconds; at least
+    /// `refresh_s`, 86 400 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stale_s: Option<u32>,
     /// The name of an environment variable with a shared secret of at least 32 bytes, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<String>,
@@ -150,6 +186,9 @@ pub struct Role {
     pub requests: RequestRate,
     /// The largest request body, in KiB.
     pub body_kb: u32,
+    /// Requests of one user that may be under way at the same time; no bound if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<u32>,
     /// Generations at the same time.
     pub jobs_running: u32,
     /// Characters of one text.
@@ -207,6 +246,13 @@ pub struct Route {
     /// The login must be at most this old, in seconds (RFC 9470).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_login_s: Option<u32>,
+    /// The connection may become a WebSocket (RFC 6455). Other upgrades never pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub websocket: bool,
+    /// The origin charges calls to the day's quota, and says when it is used up; until then the
+    /// edge refuses by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metered: bool,
 }
 
 /// A limit of one route.
@@ -233,6 +279,95 @@ pub enum LimitBy {
     User,
 }
 
+/// Limits that belong to no role and no route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Limits {
+    /// What one edge lets through, from all users together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<RequestRate>,
+    /// Tokens that do not hold, of one address (IPv6 by /64). When they are used up, the address
+    /// is answered with 429 before any further unknown token is looked at; tokens that the edge
+    /// knows already still pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bad_tokens: Option<RequestRate>,
+    /// The largest request body on public routes, in KiB.
+    pub public_body_kb: u32,
+    /// How many proxies of ours stand before the edge. Each of them adds the address it saw to
+    /// `x-forwarded-for`; with 0, the client is whoever connects.
+    pub trusted_hops: u8,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { edge: None, bad_tokens: None, public_body_kb: 64, trusted_hops: 0 }
+    }
+}
+
+/// Pages of which other sites may call from a browser (Fetch, section 3.2). They send the token in
+/// the header `Authorization`; cookies never count across sites.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cors {
+    /// Scheme, host and port, for example `https://app.example`; no pattern, no `*`.
+    pub origins: Vec<String>,
+    /// How long a browser may remember the answer, in seconds; at most 86 400.
+    #[serde(default = "default_cors_max_age_s")]
+    pub max_age_s: u32,
+}
+
+/// Tokens that were withdrawn before their time. The latest of all moments that concern a token
+/// counts; a token issued before it, or without the time of its issue, is refused.
+///
+/// Each list maps a name to a moment, in seconds since the epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Revocation {
+    /// By `iss`: everything of an issuer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub issuers: BTreeMap<String, u64>,
+    /// By user id, with the issuer's prefix.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<String, u64>,
+    /// By `sid`: one login.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sessions: BTreeMap<String, u64>,
+    /// By `jti`: one token.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, u64>,
+}
+
+impl Revocation {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What happens when something that a decision needs is out of reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Failure {
+    /// When a limit cannot be counted: its place is taken by others who are active, or too many
+    /// workers write at once.
+    pub limits: FailureMode,
+}
+
+/// To refuse or to let pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum FailureMode {
+    /// Refuse with 503 and `Retry-After`.
+    #[default]
+    Deny,
+    /// Let pass uncounted.
+    Allow,
+}
+
 /// Who may make an account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -252,17 +387,24 @@ impl Default for Registration {
 
 /// The header that tells the origin who is calling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Identity {
     /// How long one header holds, in seconds; 1 to 30.
     pub lifetime_s: u32,
+    /// Whether the header is sealed at all. Only a service that reads the plain headers, and that
+    /// nobody can reach but through the edge, does without; the origin of cosygate does not.
+    pub sealed: bool,
 }
 
 impl Default for Identity {
     fn default() -> Self {
-        Self { lifetime_s: 30 }
+        Self { lifetime_s: 30, sealed: true }
     }
+}
+
+fn default_cors_max_age_s() -> u32 {
+    600
 }
 
 fn default_clock_skew_s() -> u32 {
@@ -320,6 +462,7 @@ impl Document {
                 issuer.keys = KeySource { jwks: Some(jwks.clone()), ..KeySource::default() };
             }
         }
+        self.shadow = self.shadow.map(|shadow| Box::new(shadow.with_origin_keys(jwks)));
         self
     }
 }

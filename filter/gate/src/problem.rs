@@ -17,6 +17,8 @@ pub enum Code {
     StepUpRequired,
     /// A cookie was used from another origin.
     CsrfRefused,
+    /// Pages of this site may not call from a browser.
+    CorsRefused,
     /// The role does not reach this route.
     RoleForbidden,
     /// The token's scopes do not reach this route.
@@ -70,6 +72,7 @@ impl Code {
         (Code::TokenRevoked, "token_revoked", 401, "Unauthorized"),
         (Code::StepUpRequired, "step_up_required", 401, "Unauthorized"),
         (Code::CsrfRefused, "csrf_refused", 403, "Forbidden"),
+        (Code::CorsRefused, "cors_refused", 403, "Forbidden"),
         (Code::RoleForbidden, "role_forbidden", 403, "Forbidden"),
         (Code::ScopeMissing, "scope_missing", 403, "Forbidden"),
         (Code::NotFound, "not_found", 404, "Not Found"),
@@ -157,6 +160,19 @@ impl Problem {
             _ => None,
         };
         Self { code, detail: detail.into(), retry_after_s: None, challenge, allow: None, cause: code.as_str() }
+    }
+
+    /// There is no such path.
+    pub fn not_found() -> Self {
+        Self::new(Code::NotFound, "There is nothing here.")
+    }
+
+    /// The path has other methods; `allow` lists them.
+    pub fn method_not_allowed(allow: String) -> Self {
+        Self {
+            allow: Some(allow.clone()),
+            ..Self::new(Code::MethodNotAllowed, format!("This path answers to {allow}."))
+        }
     }
 
     /// Tells the client when to come back; at least one second.

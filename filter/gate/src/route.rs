@@ -8,6 +8,8 @@ use crate::policy::{CompiledRole, LimitBy, PolicyError, Route, check_route, comp
 /// A route, ready to judge by.
 #[derive(Clone, Debug)]
 pub struct CompiledRoute {
+    /// Its place in the policy, from 0.
+    pub index: usize,
     /// The pattern as written in the policy; the only source of route names that are counted.
     pub pattern: String,
     /// The methods that exist here, without the HEAD that GET brings.
@@ -24,7 +26,14 @@ pub struct CompiledRoute {
     pub limit: Option<(LimitBy, Rate)>,
     /// The oldest login that will do, in seconds.
     pub fresh_login_s: Option<u32>,
+    /// May become a WebSocket.
+    pub websocket: bool,
+    /// The origin charges calls to the day's quota.
+    pub metered: bool,
 }
+
+/// The longest target that is looked at, in bytes: the seal, which repeats it, must fit a header.
+pub const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// All routes of a policy.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +66,7 @@ impl RouteTable {
             };
             let pattern = route.path.as_ref().or(route.prefix.as_ref()).cloned().unwrap_or_default();
             let compiled = CompiledRoute {
+                index,
                 pattern: pattern.clone(),
                 methods: route.methods.clone(),
                 public: route.public,
@@ -65,6 +75,8 @@ impl RouteTable {
                 cost: route.cost.unwrap_or(1),
                 limit,
                 fresh_login_s: route.fresh_login_s,
+                websocket: route.websocket,
+                metered: route.metered,
             };
             let siblings = if route.path.is_some() {
                 table.exact.entry(pattern).or_default()
@@ -127,6 +139,9 @@ impl RouteTable {
 /// characters, slashes, dots, backslashes, semicolons or control characters are all refused
 /// (RFC 3986, section 6.2.2, says what normalisation would make of them).
 pub fn canonical_path(target: &str) -> Option<&str> {
+    if target.len() > MAX_TARGET_BYTES {
+        return None;
+    }
     let path = target.split_once('?').map_or(target, |(path, _)| path);
     let rest = path.strip_prefix('/')?;
     let mut segments = rest.split('/').peekable();

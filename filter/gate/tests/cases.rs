@@ -2,6 +2,7 @@
 
 use cases::{Case, Expect};
 use gate::cache::TokenCache;
+use gate::headers::Seen;
 use gate::policy::Document;
 use gate::{Gate, Request, Verdict, judge};
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -11,24 +12,24 @@ const NOW: u64 = 1_800_000_000;
 fn verdict(gate: &Gate, cache: &mut TokenCache, case: &Case) -> Expect {
     let lower: Vec<(String, &str)> =
         case.headers.iter().map(|(name, value)| (name.to_lowercase(), value.as_str())).collect();
-    let headers: Vec<(&str, &[u8])> = lower.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let request = Request {
-        method: &case.method,
-        target: &case.target,
-        authority: "gate.example",
-        headers: &headers,
-        address: &|| "192.0.2.1".to_owned(),
-    };
+    let pseudo = [(":method", case.method.as_str()), (":path", &case.target), (":authority", "gate.example")];
+    let headers: Vec<(&str, &[u8])> = pseudo
+        .into_iter()
+        .chain(lower.iter().map(|(name, value)| (name.as_str(), *value)))
+        .map(|(name, value)| (name, value.as_bytes()))
+        .collect();
+    let request = Request { seen: &Seen::new(&headers), address: &|| "192.0.2.1".to_owned(), used_up: &|_| None };
     match judge(gate, cache, request, NOW) {
         Verdict::Pass(pass) => Expect {
             user: pass.caller.as_ref().map(|caller| caller.user_id.clone()),
             role: pass.caller.as_ref().map(|caller| caller.role.clone()),
             ..Expect::default()
         },
-        Verdict::Refuse { problem, .. } => Expect {
-            code: Some(problem.code.as_str().to_owned()),
-            cause: Some(problem.cause.to_owned()),
-            challenge: problem.challenge.or(problem.allow),
+        Verdict::Preflight(_) => Expect { preflight: true, ..Expect::default() },
+        Verdict::Refuse(refusal) => Expect {
+            code: Some(refusal.problem.code.as_str().to_owned()),
+            cause: Some(refusal.problem.cause.to_owned()),
+            challenge: refusal.problem.challenge.or(refusal.problem.allow),
             ..Expect::default()
         },
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 use gate::cache::TokenCache;
+use gate::headers::Seen;
 use gate::policy::{Document, Route};
 use gate::{Gate, Request, Verdict, judge};
 use origin::config::Settings;
@@ -58,15 +59,9 @@ pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitC
     let mut token = String::new();
     std::io::stdin().take(MAX_INPUT_BYTES).read_to_string(&mut token)?;
     let bearer = format!("Bearer {}", token.trim());
-    let headers = [("authorization", bearer.as_bytes())];
     let target = path.as_deref().unwrap_or("/");
-    let request = Request {
-        method: &method,
-        target,
-        authority: "localhost",
-        headers: &headers,
-        address: &|| "127.0.0.1".to_owned(),
-    };
+    let headers = [(":method", method.as_bytes()), (":path", target.as_bytes()), ("authorization", bearer.as_bytes())];
+    let request = Request { seen: &Seen::new(&headers), address: &|| "127.0.0.1".to_owned(), used_up: &|_| None };
     let (verdict, code) = describe(judge(&gate, &mut TokenCache::default(), request, now));
     super::print_json(&verdict)?;
     Ok(code)
@@ -85,7 +80,9 @@ fn describe(verdict: Verdict<'_>) -> (Value, ExitCode) {
             });
             (verdict, ExitCode::SUCCESS)
         }
-        Verdict::Refuse { problem, .. } => {
+        Verdict::Preflight(_) => (json!({"verdict": "preflight"}), ExitCode::SUCCESS),
+        Verdict::Refuse(refusal) => {
+            let problem = refusal.problem;
             let verdict = json!({
                 "verdict": "refuse",
                 "status": problem.code.status(),

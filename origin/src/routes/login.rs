@@ -104,6 +104,7 @@ pub(super) fn cookie(token: &str, max_age_s: u64, is_secure: bool) -> Result<Hea
 #[cfg(test)]
 mod tests {
     use gate::cache::TokenCache;
+    use gate::headers::Seen;
     use gate::{Gate, Request, Verdict, judge};
     use serde_json::{Value, json};
 
@@ -131,13 +132,9 @@ mod tests {
         let document = app.app.policy.now().document.clone().with_origin_keys(&app.app.issuer.jwks());
         let gate = Gate::new(&document, &|_| None).unwrap();
         let header = format!("Bearer {}", body["token"].as_str().unwrap());
-        let request = Request {
-            method: "POST",
-            target: "/api/generate",
-            authority: "localhost",
-            headers: &[("authorization", header.as_bytes())],
-            address: &|| String::new(),
-        };
+        let headers =
+            [(":method", &b"POST"[..]), (":path", &b"/api/generate"[..]), ("authorization", header.as_bytes())];
+        let request = Request { seen: &Seen::new(&headers), address: &String::new, used_up: &|_| None };
         let now = app.app.clock.now_s();
         let Verdict::Pass(pass) = judge(&gate, &mut TokenCache::default(), request, now) else {
             panic!("the token is refused")

@@ -17,7 +17,9 @@ pub const FILES: &[(&str, &str)] = &[
     ("claims.json", include_str!("../claims.json")),
     ("headers.json", include_str!("../headers.json")),
     ("issuers.json", include_str!("../issuers.json")),
+    ("revocation.json", include_str!("../revocation.json")),
     ("routes.json", include_str!("../routes.json")),
+    ("sites.json", include_str!("../sites.json")),
     ("tokens.json", include_str!("../tokens.json")),
 ];
 
@@ -99,6 +101,8 @@ pub struct Expect {
     pub cause: Option<String>,
     /// A part of the header `WWW-Authenticate` or `Allow`.
     pub challenge: Option<String>,
+    /// It is a preflight that the edge answers itself, with yes.
+    pub preflight: bool,
 }
 
 fn get() -> String {

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Document, Identity, Issuer, KeysFrom, LimitBy, PolicyError, Role, Route, refuse};
+use super::{Cors, Document, FailureMode, Identity, Issuer, KeysFrom, Limits, PolicyError, Revocation, refuse};
+use super::{LimitBy, Role, Route};
+use crate::cors::is_origin;
+use crate::fetch::Source;
 use crate::keys::KeySet;
-use crate::limit::Rate;
+use crate::limit::{Key, Rate};
 use crate::route::{RouteTable, check_pattern};
 
 /// A role, ready to judge by.
@@ -19,6 +22,10 @@ pub struct CompiledRole {
     pub rate: Rate,
     /// The largest body, in bytes.
     pub body_bytes: u64,
+    /// Requests of one user at the same time.
+    pub in_flight: Option<u32>,
+    /// Under which name a used-up quota is remembered; another one when the day's limits change.
+    pub(crate) quota_scope: String,
 }
 
 /// An issuer, ready to judge by.
@@ -28,6 +35,25 @@ pub struct CompiledIssuer {
     pub settings: Issuer,
     /// Empty when the keys are not at hand yet.
     pub keys: KeySet,
+    /// Where they are fetched from, if they are.
+    pub source: Option<Source>,
+    /// When they were fetched, in seconds since the epoch.
+    pub fetched_at: Option<u64>,
+    /// What all its users together may ask for.
+    pub requests: Option<(Key, Rate)>,
+}
+
+/// The limits that belong to no role and no route.
+#[derive(Clone, Copy, Debug)]
+pub struct CompiledLimits {
+    /// Of everybody together.
+    pub edge: Option<(Key, Rate)>,
+    /// Of tokens that do not hold, per address.
+    pub bad_tokens: Option<Rate>,
+    /// The largest body on public routes, in bytes.
+    pub public_body_bytes: u64,
+    /// Proxies of ours before the edge.
+    pub trusted_hops: u8,
 }
 
 /// A policy that is ready to judge by.
@@ -43,6 +69,18 @@ pub struct Gate {
     pub routes: RouteTable,
     /// The sealed header.
     pub identity: Identity,
+    /// Limits of no role and no route.
+    pub limits: CompiledLimits,
+    /// Pages of other sites.
+    pub cors: Option<Cors>,
+    /// Withdrawn tokens.
+    pub revocation: Revocation,
+    /// What happens when a limit cannot be counted.
+    pub limit_failure: FailureMode,
+    /// A policy that is judged beside this one and never enforced.
+    pub shadow: Option<Box<Gate>>,
+    /// Goes before the name of every count, so that the shadow counts apart.
+    pub(crate) salt: &'static str,
 }
 
 impl Gate {
@@ -51,14 +89,31 @@ impl Gate {
     /// # Errors
     /// The first thing in the document that cannot be meant: see docs/POLICY.md.
     pub fn new(document: &Document, secret: &dyn Fn(&str) -> Option<String>) -> Result<Self, PolicyError> {
+        let mut gate = Self::compile(document, secret, "")?;
+        if let Some(shadow) = &document.shadow {
+            let in_shadow = |error: PolicyError| refuse(format!("/shadow{}", error.at), error.message);
+            if shadow.shadow.is_some() {
+                return Err(refuse("/shadow/shadow", "a shadow has no shadow of its own"));
+            }
+            gate.shadow = Some(Box::new(Self::compile(shadow, secret, "shadow ").map_err(in_shadow)?));
+        }
+        Ok(gate)
+    }
+
+    fn compile(
+        document: &Document,
+        secret: &dyn Fn(&str) -> Option<String>,
+        salt: &'static str,
+    ) -> Result<Self, PolicyError> {
         let issuers = document
             .issuers
             .iter()
             .enumerate()
-            .map(|(index, issuer)| compile_issuer(issuer, &format!("/issuers/{index}"), secret))
+            .map(|(index, issuer)| compile_issuer(issuer, &format!("/issuers/{index}"), secret, salt))
             .collect::<Result<Vec<_>, _>>()?;
         check_issuers(&document.issuers, &document.roles)?;
-        let roles = document.roles.iter().map(compile_role).collect::<Result<Vec<_>, _>>()?;
+        let roles =
+            document.roles.iter().map(|(name, role)| compile_role(name, role, salt)).collect::<Result<Vec<_>, _>>()?;
         if roles.is_empty() {
             return Err(refuse("/roles", "there is no role; nobody could call anything"));
         }
@@ -69,17 +124,42 @@ impl Gate {
         if !(1..=30).contains(&document.identity.lifetime_s) {
             return Err(refuse("/identity/lifetime_s", "must be 1 to 30 seconds"));
         }
-        Ok(Self { rev: document.rev, issuers, roles, routes, identity: document.identity })
+        check_revocation(document)?;
+        Ok(Self {
+            rev: document.rev,
+            issuers,
+            roles,
+            routes,
+            identity: document.identity,
+            limits: compile_limits(&document.limits, salt)?,
+            cors: document.cors.as_ref().map(compile_cors).transpose()?,
+            revocation: document.revocation.clone(),
+            limit_failure: document.failure.limits,
+            shadow: None,
+            salt,
+        })
     }
 
-    /// The issuer of exactly this name.
-    pub fn issuer(&self, name: &str) -> Option<&CompiledIssuer> {
-        self.issuers.iter().find(|issuer| issuer.settings.issuer == name)
+    /// The place of the issuer of exactly this name.
+    pub fn issuer_index(&self, name: &str) -> Option<usize> {
+        self.issuers.iter().position(|issuer| issuer.settings.issuer == name)
     }
 
     /// The index of the role of exactly this name.
     pub fn role_index(&self, name: &str) -> Option<usize> {
         self.roles.iter().position(|role| role.name == name)
+    }
+}
+
+impl CompiledIssuer {
+    /// Whether there are keys to verify with at `now` (seconds). Fetched ones may be too old.
+    pub fn has_keys(&self, now: u64) -> bool {
+        let too_old = match (&self.source, self.fetched_at) {
+            (Some(source), Some(fetched_at)) => now.saturating_sub(fetched_at) > source.max_stale_s,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        !too_old && !self.keys.is_empty()
     }
 }
 
@@ -99,7 +179,46 @@ pub(crate) fn compile_rate(per_minute: u32, burst: u32, at: &str) -> Result<Rate
     Ok(Rate::new(per_minute, burst))
 }
 
-fn compile_role((name, role): (&String, &Role)) -> Result<CompiledRole, PolicyError> {
+fn compile_limits(limits: &Limits, salt: &str) -> Result<CompiledLimits, PolicyError> {
+    if limits.public_body_kb == 0 {
+        return Err(refuse("/limits/public_body_kb", "must be at least 1"));
+    }
+    if limits.trusted_hops > 10 {
+        return Err(refuse("/limits/trusted_hops", "must be at most 10"));
+    }
+    let edge = limits.edge.map(|rate| compile_rate(rate.per_minute, rate.burst, "/limits/edge")).transpose()?;
+    let bad_tokens =
+        limits.bad_tokens.map(|rate| compile_rate(rate.per_minute, rate.burst, "/limits/bad_tokens")).transpose()?;
+    Ok(CompiledLimits {
+        edge: edge.map(|rate| (Key::new(&format!("{salt}edge"), ""), rate)),
+        bad_tokens,
+        public_body_bytes: u64::from(limits.public_body_kb) * 1024,
+        trusted_hops: limits.trusted_hops,
+    })
+}
+
+fn compile_cors(cors: &Cors) -> Result<Cors, PolicyError> {
+    if let Some(index) = cors.origins.iter().position(|origin| !is_origin(origin)) {
+        return Err(refuse(
+            format!("/cors/origins/{index}"),
+            "must be scheme, host and port as a browser sends them, for example https://app.example",
+        ));
+    }
+    if cors.max_age_s > 86_400 {
+        return Err(refuse("/cors/max_age_s", "must be at most 86400"));
+    }
+    Ok(cors.clone())
+}
+
+fn check_revocation(document: &Document) -> Result<(), PolicyError> {
+    let known = |name: &String| document.issuers.iter().any(|issuer| issuer.issuer == *name);
+    match document.revocation.issuers.keys().find(|name| !known(name)) {
+        Some(name) => Err(refuse("/revocation/issuers", format!("there is no issuer `{name}`"))),
+        None => Ok(()),
+    }
+}
+
+fn compile_role(name: &str, role: &Role, salt: &str) -> Result<CompiledRole, PolicyError> {
     let at = format!("/roles/{name}");
     if !is_plain_name(name) {
         return Err(refuse(at, "a role name has 1 to 64 of a-z, 0-9, _ and -"));
@@ -114,6 +233,9 @@ fn compile_role((name, role): (&String, &Role)) -> Result<CompiledRole, PolicyEr
             return Err(refuse(format!("{at}/{field}"), "must be at least 1"));
         }
     }
+    if role.in_flight == Some(0) {
+        return Err(refuse(format!("{at}/in_flight"), "must be at least 1; leave it out for no bound"));
+    }
     if role.characters_per_request > role.characters_per_day {
         return Err(refuse(
             format!("{at}/characters_per_request"),
@@ -121,9 +243,11 @@ fn compile_role((name, role): (&String, &Role)) -> Result<CompiledRole, PolicyEr
         ));
     }
     Ok(CompiledRole {
-        name: name.clone(),
+        name: name.to_owned(),
         rate: compile_rate(role.requests.per_minute, role.requests.burst, &format!("{at}/requests"))?,
         body_bytes: u64::from(role.body_kb) * 1024,
+        in_flight: role.in_flight,
+        quota_scope: format!("{salt}quota {name} {} {}", role.characters_per_day, role.generations_per_day),
     })
 }
 
@@ -131,6 +255,7 @@ fn compile_issuer(
     issuer: &Issuer,
     at: &str,
     secret: &dyn Fn(&str) -> Option<String>,
+    salt: &str,
 ) -> Result<CompiledIssuer, PolicyError> {
     if issuer.issuer.is_empty() {
         return Err(refuse(format!("{at}/issuer"), "must be the exact `iss` of its tokens"));
@@ -151,11 +276,25 @@ fn compile_issuer(
             "name at least one algorithm, and never HS256 to HS512 together with public-key algorithms",
         ));
     }
-    let keys = match (&issuer.keys.jwks, &issuer.keys.secret_env, issuer.keys.from) {
-        (Some(jwks), None, None) if symmetric == 0 => {
+    let named = &issuer.keys;
+    if named.jwks_path.is_none()
+        && (named.cluster.is_some()
+            || named.authority.is_some()
+            || named.refresh_s.is_some()
+            || named.max_stale_s.is_some())
+    {
+        return Err(refuse(format!("{at}/keys"), "`cluster` and what goes with it need a `jwks_path`"));
+    }
+    let mut source = None;
+    let keys = match (&named.jwks, &named.jwks_path, &named.secret_env, named.from) {
+        (Some(jwks), None, None, None) if symmetric == 0 => {
             KeySet::from_jwks(jwks).map_err(|reason| refuse(format!("{at}/keys/jwks"), reason))?
         }
-        (None, Some(name), None) if symmetric > 0 => {
+        (None, Some(_), None, None) if symmetric == 0 => {
+            source = Some(Source::new(named).map_err(|reason| refuse(format!("{at}/keys"), reason))?);
+            KeySet::default()
+        }
+        (None, None, Some(name), None) if symmetric > 0 => {
             let value = secret(name)
                 .ok_or_else(|| refuse(format!("{at}/keys/secret_env"), format!("the variable {name} is not set")))?;
             let value = URL_SAFE_NO_PAD.decode(value.trim()).map_err(|_| {
@@ -163,11 +302,11 @@ fn compile_issuer(
             })?;
             KeySet::of_secret(&value).map_err(|reason| refuse(format!("{at}/keys/secret_env"), reason))?
         }
-        (None, None, Some(KeysFrom::Origin)) if symmetric == 0 => KeySet::default(),
+        (None, None, None, Some(KeysFrom::Origin)) if symmetric == 0 => KeySet::default(),
         _ => {
             return Err(refuse(
                 format!("{at}/keys"),
-                "give exactly one of `jwks`, `from` (public keys) and `secret_env` (HS256 to HS512)",
+                "give exactly one of `jwks`, `jwks_path`, `from` (public keys) and `secret_env` (HS256 to HS512)",
             ));
         }
     };
@@ -176,7 +315,12 @@ fn compile_issuer(
             return Err(refuse(format!("{at}/keys"), format!("no key fits {algorithm:?}")));
         }
     }
-    Ok(CompiledIssuer { settings: issuer.clone(), keys })
+    let requests = issuer
+        .requests
+        .map(|rate| compile_rate(rate.per_minute, rate.burst, &format!("{at}/requests")))
+        .transpose()?
+        .map(|rate| (Key::new(&format!("{salt}issuer"), &issuer.issuer), rate));
+    Ok(CompiledIssuer { settings: issuer.clone(), keys, source, fetched_at: None, requests })
 }
 
 fn check_issuers(issuers: &[Issuer], roles: &BTreeMap<String, Role>) -> Result<(), PolicyError> {
@@ -231,6 +375,12 @@ pub(crate) fn check_route(route: &Route, roles: &[CompiledRole], at: &str) -> Re
     }
     if route.public && route.limit.is_some_and(|limit| limit.by == LimitBy::User) {
         return Err(refuse(format!("{at}/limit/by"), "a public route knows no user; limit it by address"));
+    }
+    if route.websocket && !route.methods.iter().any(|method| method == "GET") {
+        return Err(refuse(format!("{at}/websocket"), "a WebSocket begins with a GET; name it among the methods"));
+    }
+    if route.public && route.metered {
+        return Err(refuse(format!("{at}/metered"), "a public route knows no user whose quota could be charged"));
     }
     for (index, name) in route.roles.iter().enumerate() {
         let Some(role) = roles.iter().find(|role| role.name == *name) else {

@@ -1,0 +1,197 @@
+//! Keys that an issuer publishes: fetched once, again in time, and never lost to a bad answer.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, Header};
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use tests::edge::{Edge, configuration, hand_over};
+use tests::scripted::{Answer, Scripted, eventually};
+
+/// A policy with one issuer for each name, its keys at `/keys/<name>`.
+fn policy(names: &[&str], refresh_s: u32, max_stale_s: u32) -> Value {
+    let mut policy = cases::suites(1).into_iter().find(|(file, _)| *file == "routes.json").unwrap().1.policy;
+    let issuer = |name: &&str| {
+        json!({
+            "issuer": name, "audiences": ["cosygate"], "algorithms": ["EdDSA"], "types": ["at+jwt"], "user_prefix": name,
+            "keys": {
+                "jwks_path": format!("/keys/{name}"), "cluster": "origin",
+                "refresh_s": refresh_s, "max_stale_s": max_stale_s,
+            },
+        })
+    };
+    policy["issuers"] = names.iter().map(issuer).collect();
+    policy["routes"] = json!([
+        {"path": "/", "methods": ["GET"], "public": true},
+        {"path": "/api/me", "methods": ["GET"], "roles": ["free"]},
+    ]);
+    policy
+}
+
+fn keys(names: &[&str]) -> Answer {
+    Answer::Keys(json!({"keys": names.iter().map(|name| cases::public_key(name)).collect::<Vec<_>>()}))
+}
+
+fn token(issuer: &str, key: &str) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({
+        "iss": issuer, "aud": "cosygate", "sub": "ada", "role": "free", "scope": "speech", "iat": now, "exp": now + 600,
+    });
+    let header = Header { typ: Some("at+jwt".into()), kid: Some(key.into()), ..Header::new(Algorithm::EdDSA) };
+    let signer = if key == "ed-other" { "ed-other" } else { "ed" };
+    jsonwebtoken::encode(&header, &claims, &cases::private_key(signer)).unwrap()
+}
+
+async fn call(edge: &Edge, token: &str) -> Response {
+    // A connection of its own, so that both workers are asked.
+    reqwest::Client::new().get(format!("{}/api/me", edge.url)).bearer_auth(token).send().await.unwrap()
+}
+
+async fn code(response: Response) -> String {
+    response.json::<Value>().await.unwrap()["code"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn start(folder: &Path, origin: &Scripted, policy: &Value) -> Edge {
+    hand_over(folder, 1, &configuration(policy));
+    let edge = Edge::start(folder, origin.address, &[]).await;
+    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge
+}
+
+async fn passes_everywhere(edge: &Edge, token: &str) {
+    eventually("keys at every worker", async || {
+        for _ in 0..12 {
+            if call(edge, token).await.status() != StatusCode::OK {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_keys_nobody_is_told_that_the_token_is_bad() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
+    origin.answer("idp", Answer::Raw(500, b"not now".to_vec()));
+    let edge = start(folder.path(), &origin, &policy(&["idp"], 300, 3600)).await;
+    let ada = token("idp", "ed");
+    let refused = call(&edge, &ada).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() > 0);
+    assert_eq!(code(refused).await, "keys_unavailable");
+    origin.answer("idp", keys(&["ed"]));
+    passes_everywhere(&edge, &ada).await;
+    let fetches = origin.fetches();
+    // Another policy with the same issuer goes on with the keys that are there: no gap, no fetch.
+    for rev in 2..6 {
+        let mut next = policy(&["idp"], 300, 3600);
+        next["rev"] = json!(rev);
+        hand_over(folder.path(), rev, &configuration(&next));
+        for _ in 0..30 {
+            assert_eq!(call(&edge, &ada).await.status(), StatusCode::OK, "policy {rev}");
+        }
+    }
+    assert_eq!(origin.fetches(), fetches, "one fetch serves all workers and policies");
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_looked_for_once_in_a_while() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
+    origin.answer("idp", keys(&["ed"]));
+    let edge = start(folder.path(), &origin, &policy(&["idp"], 300, 3600)).await;
+    passes_everywhere(&edge, &token("idp", "ed")).await;
+    assert_eq!(origin.fetches(), 1, "two workers, one fetch");
+    // The issuer goes over to another key without having published it before.
+    origin.answer("idp", keys(&["ed", "ed-other"]));
+    let rotated = token("idp", "ed-other");
+    for number in 0..300 {
+        let unknown = call(&edge, &token("idp", &format!("unknown-{number}"))).await;
+        assert_eq!(unknown.status(), StatusCode::UNAUTHORIZED);
+    }
+    assert!(origin.fetches() <= 2, "{} fetches for 300 unknown keys", origin.fetches());
+    let mut waited = Duration::ZERO;
+    while call(&edge, &rotated).await.status() != StatusCode::OK {
+        waited += Duration::from_millis(100);
+        assert!(waited < Duration::from_secs(20), "the new key never came");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    passes_everywhere(&edge, &rotated).await;
+    assert!(origin.fetches() <= 3);
+}
+
+#[tokio::test]
+async fn whatever_the_key_server_answers_the_last_good_set_stays() {
+    let weak = json!({"keys": [{"kty": "RSA", "kid": "ed", "n": "AQAB", "e": "AQAB"}]});
+    let mut private = cases::public_key("ed");
+    private["d"] = json!("AAAA");
+    let many: Vec<Value> = (0..10_000)
+        .map(|number| {
+            let mut key = cases::public_key("ed");
+            key["kid"] = json!(number.to_string());
+            key
+        })
+        .collect();
+    let hostile = [
+        ("html", Answer::Raw(200, b"<html>please log in</html>".to_vec())),
+        ("large", Answer::Raw(200, vec![b' '; 10 * 1024 * 1024])),
+        ("many", Answer::Keys(json!({ "keys": many }))),
+        ("garbage", Answer::Raw(200, (0..=255).cycle().take(4096).collect())),
+        ("none", Answer::Keys(json!({"keys": []}))),
+        ("nothing", Answer::Raw(204, Vec::new())),
+        ("error", Answer::Raw(500, b"{\"keys\": []}".to_vec())),
+        ("moved", Answer::Raw(302, Vec::new())),
+        ("weak", Answer::Keys(weak)),
+        ("private", Answer::Keys(json!({"keys": [private]}))),
+        ("twice", Answer::Raw(200, b"{\"keys\": [], \"keys\": []}".to_vec())),
+        ("silent", Answer::Silence),
+    ];
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
+    let mut names: Vec<&str> = hostile.iter().map(|(name, _)| *name).collect();
+    names.push("stale");
+    for name in &names {
+        origin.answer(name, keys(&["ed"]));
+    }
+    let mut policy = policy(&names, 10, 3600);
+    policy["issuers"][hostile.len()]["keys"]["max_stale_s"] = json!(11);
+    let edge = start(folder.path(), &origin, &policy).await;
+    let tokens: Vec<String> = names.iter().map(|name| token(name, "ed")).collect();
+    for token in &tokens {
+        passes_everywhere(&edge, token).await;
+    }
+    assert_eq!(origin.fetches(), names.len());
+    for (name, answer) in hostile {
+        origin.answer(name, answer);
+    }
+    origin.answer("stale", Answer::Raw(500, Vec::new()));
+    // Every set is fetched again, and the one that may not grow old is used no more.
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    let stale = tokens.last().unwrap();
+    while origin.fetches() < 2 * names.len() || call(&edge, stale).await.status() == StatusCode::OK {
+        assert!(std::time::Instant::now() < end, "{} fetches", origin.fetches());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(code(call(&edge, stale).await).await, "keys_unavailable", "too old is as good as none");
+    // Past the silence of the last one, too.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for (name, token) in names.iter().zip(&tokens).take(names.len() - 1) {
+        for _ in 0..4 {
+            assert_eq!(call(&edge, token).await.status(), StatusCode::OK, "after the answer `{name}`");
+        }
+    }
+    let log = edge.envoy.log();
+    for name in names {
+        assert!(log.contains(&format!("no keys from origin origin /keys/{name}")), "{name}: no reason in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_there_is_as_good_as_no_keys() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
+    let mut policy = policy(&["idp"], 300, 3600);
+    policy["issuers"][0]["keys"]["cluster"] = json!("nowhere");
+    let edge = start(folder.path(), &origin, &policy).await;
+    assert_eq!(code(call(&edge, &token("idp", "ed")).await).await, "keys_unavailable");
+    eventually("a word in the log", async || edge.envoy.log().contains("this Envoy has no such cluster")).await;
+}

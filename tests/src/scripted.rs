@@ -1,0 +1,148 @@
+//! An origin that does what a test tells it: publishes keys, holds a request, streams, becomes a
+//! WebSocket, or fails as servers fail.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+/// How one path under `/keys/` answers.
+#[derive(Clone)]
+pub enum Answer {
+    /// With a JWK Set.
+    Keys(Value),
+    /// With a status and bytes.
+    Raw(u16, Vec<u8>),
+    /// Never.
+    Silence,
+}
+
+/// The origin and what a test may turn.
+#[derive(Clone)]
+pub struct Scripted {
+    /// Where it listens.
+    pub address: SocketAddr,
+    state: Arc<Inner>,
+}
+
+struct Inner {
+    answers: Mutex<HashMap<String, Answer>>,
+    fetches: AtomicUsize,
+    /// Held requests go on as this gets permits.
+    held: Semaphore,
+    holding: AtomicUsize,
+}
+
+impl Scripted {
+    /// Serves on a free loopback port until the test's runtime ends.
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Inner {
+            answers: Mutex::default(),
+            fetches: AtomicUsize::new(0),
+            held: Semaphore::new(0),
+            holding: AtomicUsize::new(0),
+        });
+        let app = Router::new()
+            .route("/keys/{name}", get(keys))
+            .route("/hold", get(hold))
+            .route("/events", get(events))
+            .route("/live", get(live))
+            .fallback(crate::echo::echo)
+            .with_state(Arc::clone(&state));
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { address, state }
+    }
+
+    /// Sets how `/keys/<name>` answers; until then it has nothing.
+    pub fn answer(&self, name: &str, answer: Answer) {
+        self.state.answers.lock().unwrap().insert(format!("/keys/{name}"), answer);
+    }
+
+    /// How often keys were asked for.
+    pub fn fetches(&self) -> usize {
+        self.state.fetches.load(Ordering::SeqCst)
+    }
+
+    /// Lets this many held requests go on.
+    pub fn release(&self, count: usize) {
+        self.state.held.add_permits(count);
+    }
+
+    /// How many requests have come to be held so far.
+    pub fn holding(&self) -> usize {
+        self.state.holding.load(Ordering::SeqCst)
+    }
+}
+
+async fn keys(State(state): State<Arc<Inner>>, request: Request) -> Response {
+    state.fetches.fetch_add(1, Ordering::SeqCst);
+    let answer = state.answers.lock().unwrap().get(request.uri().path()).cloned();
+    match answer {
+        Some(Answer::Keys(set)) => axum::Json(set).into_response(),
+        Some(Answer::Raw(status, bytes)) => (StatusCode::from_u16(status).unwrap(), bytes).into_response(),
+        Some(Answer::Silence) => std::future::pending().await,
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn hold(State(state): State<Arc<Inner>>) -> &'static str {
+    state.holding.fetch_add(1, Ordering::SeqCst);
+    state.held.acquire().await.unwrap().forget();
+    "held"
+}
+
+/// Three server-sent events; each waits for a permit.
+async fn events(State(state): State<Arc<Inner>>) -> Response {
+    let events = futures::stream::unfold((state, 1), |(state, number)| async move {
+        if number > 3 {
+            return None;
+        }
+        state.held.acquire().await.unwrap().forget();
+        Some((Ok::<_, Infallible>(Bytes::from(format!("data: {number}\n\n"))), (state, number + 1)))
+    });
+    ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+/// Becomes a WebSocket that sends back whatever comes, byte for byte; the tests do not look into
+/// frames.
+async fn live(mut request: Request) -> Response {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(stream) = upgrade.await else { return };
+        let (mut reader, mut writer) = tokio::io::split(TokioIo::new(stream));
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    });
+    Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+        .body(Body::empty())
+        .unwrap()
+}
+
+/// How long a test waits for something that takes a moment.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks until the answer fits, at most [`PATIENCE`].
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = std::time::Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(std::time::Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
