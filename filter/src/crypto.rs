@@ -1,53 +1,42 @@
 //! RSA and ECDSA signatures, verified by the host.
 //!
 //! Inside wasm one RS256 or ES256 verification takes the better part of a millisecond; Envoy's own
-//! library does it in a fraction of that. So jsonwebtoken gets a provider that asks the host
-//! first and falls back to `rust_crypto` where a host has no such function. The gate neither
-//! knows nor cares.
+//! library does it in a fraction of that. So the gate's verifiers ask the host first, and fall
+//! back to plain Rust where a host has no such function. The gate neither knows nor cares.
 //!
 //! The host hashes with what it is told and takes PKCS#1 v1.5 for RSA and DER for ECDSA, so only
-//! RS256/384/512 and ES256/384 go there; everything else stays with `rust_crypto`.
+//! RS256/384/512 and ES256/384 go there; everything else stays in the module.
 
-use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, rust_crypto};
+use gate::keys::verify_portably;
+use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::errors::Result;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use signature::{Error, Verifier};
 
 use crate::host;
 
-/// `rust_crypto`, except that the host verifies what it can.
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| (rust_crypto::DEFAULT_PROVIDER.signer_factory)(algorithm, key),
-    verifier_factory: verifier,
-    key_utils: jsonwebtoken::crypto::KeyUtils::new_unimplemented(),
-};
-
-/// Makes jsonwebtoken ask the host; once per VM.
-pub(crate) fn install() {
-    // A second call changes nothing and says so; there is nothing to do about it.
-    let _ = PROVIDER.install_default();
-}
-
 struct HostVerifier {
     algorithm: Algorithm,
     hash: &'static str,
     /// SubjectPublicKeyInfo (RFC 5280, section 4.1), DER.
     public_key: Vec<u8>,
-    key: DecodingKey,
+    portable: Box<dyn JwtVerifier>,
 }
 
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    let ours = || (rust_crypto::DEFAULT_PROVIDER.verifier_factory)(algorithm, key);
+/// A verifier that asks the host where the host can.
+pub(crate) fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+    // Made in any case: it refuses a point that is not on its curve.
+    let portable = verify_portably(algorithm, key)?;
     let hash = match algorithm {
         Algorithm::RS256 | Algorithm::ES256 => "sha256",
         Algorithm::RS384 | Algorithm::ES384 => "sha384",
         Algorithm::RS512 => "sha512",
-        _ => return ours(),
+        _ => return Ok(portable),
     };
-    match public_key_info(*algorithm, key) {
-        Some(public_key) => Ok(Box::new(HostVerifier { algorithm: *algorithm, hash, public_key, key: key.clone() })),
-        None => ours(),
-    }
+    Ok(match public_key_info(*algorithm, key) {
+        Some(public_key) => Box::new(HostVerifier { algorithm: *algorithm, hash, public_key, portable }),
+        None => portable,
+    })
 }
 
 impl Verifier<Vec<u8>> for HostVerifier {
@@ -63,9 +52,7 @@ impl Verifier<Vec<u8>> for HostVerifier {
         match host::verify_signature(self.hash, &self.public_key, sent, message) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::new()),
-            Err(_) => (rust_crypto::DEFAULT_PROVIDER.verifier_factory)(&self.algorithm, &self.key)
-                .map_err(|_| Error::new())?
-                .verify(message, signature),
+            Err(_) => self.portable.verify(message, signature),
         }
     }
 }

@@ -7,11 +7,19 @@ use gate::limit::{Ahead, Charge, Key};
 /// How many limits are held at once. A newcomer takes a place over; what was in it melts away.
 const PLACES: usize = 64;
 
+/// What is left of a limit.
+#[derive(Clone, Copy)]
+pub(crate) struct Left {
+    /// Requests that would pass right now.
+    pub(crate) remaining: u32,
+    /// Seconds until the limit is whole again.
+    pub(crate) reset_s: u64,
+}
+
 struct Piece {
     key: Key,
     ahead: Ahead,
-    remaining: u32,
-    reset_s: u64,
+    left: Left,
 }
 
 /// The pieces of one configuration, so that a policy with other rates starts with none.
@@ -24,22 +32,22 @@ impl Default for Held {
 }
 
 impl Held {
-    /// Spends a charge out of what is held. Returns what then remains of the limit, as far as is
-    /// known here, and the seconds until it is whole again.
-    pub(crate) fn spend(&self, charge: &Charge<'_>, now_us: u64) -> Option<(u32, u64)> {
+    /// Spends a charge out of what is held. Returns what is left of the limit, as far as is known
+    /// here.
+    pub(crate) fn spend(&self, charge: &Charge<'_>, now_us: u64) -> Option<Left> {
         let mut places = self.0.borrow_mut();
         let piece = places.get_mut(place(charge.key))?.as_mut().filter(|piece| piece.key == charge.key)?;
         if !piece.ahead.spend(charge, now_us) {
             return None;
         }
-        piece.remaining = piece.remaining.saturating_sub(charge.cost);
-        Some((piece.remaining, piece.reset_s))
+        piece.left.remaining = piece.left.remaining.saturating_sub(charge.cost);
+        Some(piece.left)
     }
 
     /// Keeps what was drawn.
-    pub(crate) fn keep(&self, key: Key, ahead: Ahead, remaining: u32, reset_s: u64) {
+    pub(crate) fn keep(&self, key: Key, ahead: Ahead, left: Left) {
         if let Some(slot) = self.0.borrow_mut().get_mut(place(key)) {
-            *slot = Some(Piece { key, ahead, remaining, reset_s });
+            *slot = Some(Piece { key, ahead, left });
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One request: read, ask, obey.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use gate::claims::percent_encoded;
+use gate::claims::{Verified, percent_encoded};
 use gate::flight::Taken;
 use gate::headers::{Seen, is_removed};
 use gate::identity::{self, Passing};
@@ -15,6 +16,7 @@ use gate::{Code, Gate, Problem, Request, Verdict, cors, judge};
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
+use crate::held::Left;
 use crate::host::{self, Map};
 use crate::metrics::{Decision, Limiter};
 use crate::root::Edge;
@@ -28,8 +30,8 @@ const QUOTA: &str = "x-cosygate-quota";
 #[derive(Default)]
 pub(crate) struct Exchange {
     edge: Option<Rc<Edge>>,
-    /// Headers about the nearest limit, for the response, with what remains of it.
-    limit: Option<(u32, [(&'static str, String); 2])>,
+    /// Headers about the nearest limit, for the response.
+    limit: Option<[(&'static str, String); 2]>,
     /// Headers for a page of another site, for the response.
     cors: Option<[(&'static str, String); 2]>,
     /// How many bytes the body may have, and how many of them are left.
@@ -99,7 +101,7 @@ impl HttpContext for Exchange {
 
     fn on_http_response_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         // Without any of these the client only knows less; nothing is decided by them.
-        for (name, value) in self.limit.iter().flat_map(|(_, headers)| headers) {
+        for (name, value) in self.limit.iter().flatten() {
             let _ = host::set_header(Map::Response, name, value.as_bytes());
         }
         if let Some(headers) = &self.cors {
@@ -144,7 +146,7 @@ impl Exchange {
                 let role = pass.caller.as_ref().and_then(|caller| caller.role_index);
                 edge.counts.refusal(problem.code.as_str(), problem.cause, Some(pass.route.index), role);
                 if let Some(caller) = &pass.caller {
-                    let _ = set_caller(&caller.user_id, &caller.role);
+                    let _ = set_caller(caller);
                 }
                 Ended::Refused(problem)
             }),
@@ -186,18 +188,28 @@ impl Exchange {
                 Ok(Err(_)) | Err(Uncounted) => uncounted(gate, 1)?,
             }
         }
+        let mut nearest: Option<(&Charge<'_>, Left)> = None;
         for (number, charge) in pass.charges.iter().enumerate() {
             let Some(charge) = charge else { continue };
-            if let Err(problem) = self.pay(edge, gate, charge, now_us) {
-                // What does not pass costs nothing.
-                for paid in pass.charges.iter().take(number).flatten() {
-                    shared::refund(paid, now_us);
+            match self.pay(edge, gate, charge, now_us) {
+                Ok(Some(left)) if nearest.as_ref().is_none_or(|(_, other)| left.remaining < other.remaining) => {
+                    nearest = Some((charge, left));
                 }
-                return Err(problem);
+                Ok(_) => {}
+                Err(problem) => {
+                    // What does not pass costs nothing.
+                    for paid in pass.charges.iter().take(number).flatten() {
+                        shared::refund(paid, now_us);
+                    }
+                    return Err(problem);
+                }
             }
         }
+        if let Some((charge, left)) = nearest.filter(|_| gate.limits.announce) {
+            self.announce(charge, left);
+        }
         if let Some(caller) = &pass.caller {
-            set_caller(&caller.user_id, &caller.role)?;
+            set_caller(caller)?;
         }
         if gate.identity.sealed {
             seal(edge, gate, pass, seen, now_us / 1_000_000)?;
@@ -207,36 +219,37 @@ impl Exchange {
     }
 
     /// Takes a charge, from what this worker holds of the limit or from what all workers share.
-    fn pay(&mut self, edge: &Edge, gate: &Gate, charge: &Charge<'_>, now_us: u64) -> Result<(), Problem> {
-        if let Some((remaining, reset_s)) = edge.held.spend(charge, now_us) {
-            self.note(charge, remaining, reset_s);
-            return Ok(());
+    /// Returns what is left, unless nobody could count.
+    fn pay(&mut self, edge: &Edge, gate: &Gate, charge: &Charge<'_>, now_us: u64) -> Result<Option<Left>, Problem> {
+        if let Some(left) = edge.held.spend(charge, now_us) {
+            return Ok(Some(left));
         }
         match shared::spend(charge, now_us) {
             Ok(Spent::Taken { remaining, reset_s, ahead }) => {
+                let left = Left { remaining, reset_s };
                 if let Some(ahead) = ahead {
-                    edge.held.keep(charge.key, ahead, remaining, reset_s);
+                    edge.held.keep(charge.key, ahead, left);
                 }
-                self.note(charge, remaining, reset_s);
-                Ok(())
+                Ok(Some(left))
             }
             Ok(Spent::Exceeded { retry_after_s }) => {
-                self.limit = Some((0, limit::headers(charge, 0, retry_after_s)));
+                self.announce(charge, Left { remaining: 0, reset_s: retry_after_s });
                 Err(limit_exceeded(charge, retry_after_s))
             }
             Ok(Spent::Crowded { retry_after_s }) => {
                 WORKER.with(|worker| worker.limiter(Limiter::Crowded));
-                uncounted(gate, retry_after_s)
+                uncounted(gate, retry_after_s).map(|()| None)
             }
-            Err(Uncounted) => uncounted(gate, 1),
+            Err(Uncounted) => uncounted(gate, 1).map(|()| None),
         }
     }
 
-    /// Keeps what a limit says of itself, if it is the nearest.
-    fn note(&mut self, charge: &Charge<'_>, remaining: u32, reset_s: u64) {
-        if self.limit.as_ref().is_none_or(|(nearest, _)| remaining < *nearest) {
-            self.limit = Some((remaining, limit::headers(charge, remaining, reset_s)));
-        }
+    /// Keeps for the response what a limit says of itself.
+    fn announce(&mut self, charge: &Charge<'_>, left: Left) {
+        self.limit = Some([
+            ("ratelimit-policy", limit::policy_header(charge)),
+            ("ratelimit", limit::state_header(charge, left.remaining, left.reset_s)),
+        ]);
     }
 
     /// Does what a refusal brings with it, and returns what the client is told.
@@ -244,7 +257,7 @@ impl Exchange {
         let mut problem = refusal.problem;
         if let Some(caller) = &refusal.caller {
             // For the log; if it cannot be set, the log says less.
-            let _ = set_caller(&caller.user_id, &caller.role);
+            let _ = set_caller(caller);
         }
         if let Some(issuer) = refusal.missed.and_then(|index| gate.issuers.get(index)) {
             crate::keys::miss(issuer, now_us / 1_000_000);
@@ -324,10 +337,13 @@ fn seal(edge: &Edge, gate: &Gate, pass: &Pass<'_>, seen: &Seen<'_>, now: u64) ->
     host::set_header(Map::Request, identity::HEADER, token.as_bytes()).map_err(|_| unreadable())
 }
 
-fn set_caller(user_id: &str, role: &str) -> Result<(), Problem> {
-    host::set_header(Map::Request, "x-user-id", user_id.as_bytes()).map_err(|_| unreadable())?;
-    // On a refusal the role may be any text that an issuer put into a token.
-    let role = percent_encoded(role);
+fn set_caller(caller: &Verified) -> Result<(), Problem> {
+    host::set_header(Map::Request, "x-user-id", caller.user_id.as_bytes()).map_err(|_| unreadable())?;
+    // A role that the policy does not have may be any text that an issuer put into a token.
+    let role = match caller.role_index {
+        Some(_) => Cow::Borrowed(&caller.role),
+        None => Cow::Owned(percent_encoded(&caller.role)),
+    };
     host::set_header(Map::Request, "x-user-role", role.as_bytes()).map_err(|_| unreadable())
 }
 

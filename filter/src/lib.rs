@@ -25,6 +25,6 @@ mod worker;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
-    crypto::install();
+    gate::keys::verify_with(crypto::verifier);
     proxy_wasm::set_root_context(|_| Box::<root::Root>::default());
 }}

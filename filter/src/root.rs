@@ -5,6 +5,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gate::Gate;
 use gate::cache::TokenCache;
 use gate::identity::{Begun, KeyRing};
@@ -78,7 +80,7 @@ impl Edge {
             nobody: OnceCell::new(),
             held: Held::default(),
             log_left: Cell::new(LOGGED_DIFFERENCES),
-            nonce: format!("{:016x}{:016x}-", random(), random()),
+            nonce: format!("{}-", URL_SAFE_NO_PAD.encode(random().to_le_bytes())),
             counter: Cell::new(0),
         })
     }
@@ -95,15 +97,16 @@ impl Edge {
         self.shadow_cache.take();
     }
 
+    /// An id that no other request gets, here or at another worker, while seals of its time hold.
     pub(crate) fn one_time_id(&self) -> String {
         let count = self.counter.get().wrapping_add(1);
         self.counter.set(count);
-        let mut id = String::with_capacity(self.nonce.len() + 16);
+        let mut id = String::with_capacity(24);
         id.push_str(&self.nonce);
         let mut rest = count;
         while rest > 0 {
-            id.push(char::from_digit((rest % 16) as u32, 16).unwrap_or('0'));
-            rest /= 16;
+            id.push(char::from_digit((rest % 32) as u32, 32).unwrap_or('0'));
+            rest /= 32;
         }
         id
     }

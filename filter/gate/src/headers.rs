@@ -176,15 +176,13 @@ impl<'a> Seen<'a> {
     /// Finds the one credential of a request (RFC 6750, section 2.1, or our cookie).
     ///
     /// # Errors
-    /// `token_missing` if there is none; `token_invalid` if there are two, or one that is not of
-    /// the form `Bearer <token>`.
+    /// `token_missing` if there is none; `token_invalid` if there are two, or one that does not
+    /// begin with `Bearer `.
     pub fn credential(&self) -> Result<Credential<'a>, Problem> {
         let bearer = match self.authorization {
             Once::Never => None,
             Once::Twice => return Err(invalid("two Authorization headers")),
-            Once::Single(value) => {
-                Some(bearer_token(value).ok_or_else(|| invalid("Authorization is not one bearer token"))?)
-            }
+            Once::Single(value) => Some(bearer(value).ok_or_else(|| invalid("Authorization is not one bearer token"))?),
         };
         let mut cookies = self.cookie_pairs().filter_map(cookie_value);
         let cookie = cookies.next();
@@ -194,10 +192,7 @@ impl<'a> Seen<'a> {
         match (bearer, cookie) {
             (Some(_), Some(_)) => Err(invalid("a header and a cookie at once")),
             (Some(token), None) => Ok(Credential { token, from_cookie: false }),
-            (None, Some(value)) => {
-                let token = token_text(value).ok_or_else(|| invalid("the cookie is not a token"))?;
-                Ok(Credential { token, from_cookie: true })
-            }
+            (None, Some(token)) => Ok(Credential { token, from_cookie: true }),
             (None, None) => Err(Problem::new(Code::TokenMissing, "Log in first: this needs a token.")),
         }
     }
@@ -240,8 +235,8 @@ impl<'a> Seen<'a> {
 /// A token and how it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credential<'a> {
-    /// The token, unverified.
-    pub token: &'a str,
+    /// The token as it stands there, not looked at.
+    pub token: &'a [u8],
     /// The browser sent it by itself, so the request may not be the user's own.
     pub from_cookie: bool,
 }
@@ -252,6 +247,10 @@ pub struct Credential<'a> {
 pub fn is_removed(name: &str) -> bool {
     const PREFIXES: [&[u8]; 2] = [b"x-user-", b"x-cosygate-"];
     let name = name.as_bytes();
+    // Most names end here.
+    if !matches!(name.first(), Some(b'x' | b'X' | b'a' | b'A' | b'p' | b'P')) {
+        return false;
+    }
     let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     let starts = |prefix: &[u8]| name.len() >= prefix.len() && name.iter().map(plain).zip(prefix).all(|(a, b)| a == *b);
     let is = |whole: &[u8]| name.len() == whole.len() && starts(whole);
@@ -262,21 +261,20 @@ pub fn is_removed(name: &str) -> bool {
         || is(b"proxy-authorization")
 }
 
-fn bearer_token(value: &[u8]) -> Option<&str> {
+fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
-    if !scheme.eq_ignore_ascii_case(b"bearer ") {
-        return None;
-    }
-    token_text(token)
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }
 
-/// A token is dots and base64url; nothing else reaches the parser.
-fn token_text(value: &[u8]) -> Option<&str> {
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if value.is_empty() || !value.iter().all(fits) {
-        return None;
+impl<'a> Credential<'a> {
+    /// The token as text: dots and base64url. Nothing else reaches the parser.
+    pub fn text(&self) -> Option<&'a str> {
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if self.token.is_empty() || !self.token.iter().all(fits) {
+            return None;
+        }
+        std::str::from_utf8(self.token).ok()
     }
-    std::str::from_utf8(value).ok()
 }
 
 fn cookie_value(pair: &[u8]) -> Option<&[u8]> {
@@ -315,8 +313,11 @@ mod tests {
 
     #[test]
     fn exactly_one_credential() {
-        let bearer =
-            |value| Seen::new(&headers(&[("authorization", value)])).credential().map(|found| found.token.to_owned());
+        let bearer = |value| {
+            let list = headers(&[("authorization", value)]);
+            let found = Seen::new(&list).credential()?;
+            found.text().map(str::to_owned).ok_or_else(|| invalid("not a token"))
+        };
         assert_eq!(bearer("Bearer a.b.c").unwrap(), "a.b.c");
         assert_eq!(bearer("bEARER a.b.c").unwrap(), "a.b.c");
         for refused in [
@@ -341,7 +342,7 @@ mod tests {
         assert_eq!(code(&[("cookie", "cosygate=a; cosygate=a")]), Code::TokenInvalid);
         assert_eq!(code(&[("cookie", "cosygate=a"), ("cookie", "cosygate=b")]), Code::TokenInvalid);
         let with_cookie = headers(&[("cookie", "theme=dark; cosygate=a.b.c;x=y")]);
-        assert_eq!(Seen::new(&with_cookie).credential().unwrap(), Credential { token: "a.b.c", from_cookie: true });
+        assert_eq!(Seen::new(&with_cookie).credential().unwrap(), Credential { token: b"a.b.c", from_cookie: true });
         let left = |list: &[(&str, &str)]| Seen::new(&headers(list)).cookie_without_credential();
         assert_eq!(Seen::new(&with_cookie).cookie_without_credential().unwrap(), b"theme=dark; x=y");
         assert_eq!(left(&[("cookie", "cosygate=a")]).unwrap(), b"");

@@ -1,8 +1,12 @@
 //! Public keys and shared secrets, refused at load when they are weak.
 
+use std::rc::Rc;
+use std::sync::OnceLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{DecodingKey, crypto};
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::crypto::{JwtVerifier, rust_crypto};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -23,6 +27,23 @@ pub enum Algorithm {
     HS256,
     HS384,
     HS512,
+}
+
+impl Algorithm {
+    const ALL: [Self; 12] = [
+        Self::EdDSA,
+        Self::ES256,
+        Self::ES384,
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::HS256,
+        Self::HS384,
+        Self::HS512,
+    ];
 }
 
 /// The material an algorithm needs; one key serves one kind only.
@@ -89,20 +110,42 @@ impl Algorithm {
     }
 }
 
+/// Makes what verifies with a key, or says that the key cannot be used.
+pub type MakeVerifier =
+    fn(&jsonwebtoken::Algorithm, &DecodingKey) -> jsonwebtoken::errors::Result<Box<dyn JwtVerifier>>;
+
+static MAKE_VERIFIER: OnceLock<MakeVerifier> = OnceLock::new();
+
+/// Sets what verifies signatures from now on: a host may do it faster than [`verify_portably`],
+/// which it is without this. Only the first call counts.
+pub fn verify_with(make: MakeVerifier) {
+    // A second call changes nothing and says so; there is nothing to do about it.
+    let _ = MAKE_VERIFIER.set(make);
+}
+
+/// A verifier in plain Rust.
+///
+/// # Errors
+/// The key does not fit the algorithm, or its point is not on its curve.
+pub fn verify_portably(
+    algorithm: &jsonwebtoken::Algorithm,
+    key: &DecodingKey,
+) -> jsonwebtoken::errors::Result<Box<dyn JwtVerifier>> {
+    (rust_crypto::DEFAULT_PROVIDER.verifier_factory)(algorithm, key)
+}
+
 /// One key, ready to verify with.
-#[derive(Clone)]
-pub struct Key {
+struct Key {
     id: Option<String>,
-    material: Material,
-    /// The algorithm that the key is bound to by its `alg` member, if any.
-    only: Option<Algorithm>,
-    decoding: DecodingKey,
+    /// For each algorithm that it serves; made once, with whatever of the work is the same for
+    /// every signature.
+    verifiers: Vec<(Algorithm, Box<dyn JwtVerifier>)>,
 }
 
 /// The keys of one issuer. A key id means something only within its issuer.
 #[derive(Clone, Default)]
 pub struct KeySet {
-    keys: Vec<Key>,
+    keys: Rc<Vec<Key>>,
 }
 
 /// The most keys that one issuer may have.
@@ -121,14 +164,8 @@ impl KeySet {
         if secret.len() < MIN_SECRET_BYTES {
             return Err(format!("the shared secret has {} bytes; it needs at least {MIN_SECRET_BYTES}", secret.len()));
         }
-        Ok(Self {
-            keys: vec![Key {
-                id: None,
-                material: Material::Secret,
-                only: None,
-                decoding: DecodingKey::from_secret(secret),
-            }],
-        })
+        let key = Key::new(None, Material::Secret, None, &DecodingKey::from_secret(secret))?;
+        Ok(Self { keys: Rc::new(vec![key]) })
     }
 
     /// Reads a JWK Set (RFC 7517, section 5). Keys for encryption (`use: enc`) are passed over;
@@ -180,7 +217,7 @@ impl KeySet {
         if keys.is_empty() {
             return Err("the JWK Set has no key to verify with".to_owned());
         }
-        Ok(Self { keys })
+        Ok(Self { keys: Rc::new(keys) })
     }
 
     /// Whether there is nothing to verify with.
@@ -202,24 +239,45 @@ impl KeySet {
     /// names none, with the first few keys that fit the algorithm.
     ///
     /// The caller has already checked that the issuer allows the algorithm.
-    pub fn verify(&self, algorithm: Algorithm, key_id: Option<&str>, signed: &str, signature: &str) -> bool {
+    pub fn verify(&self, algorithm: Algorithm, key_id: Option<&str>, signed: &str, signature: &Vec<u8>) -> bool {
         self.keys
             .iter()
-            .filter(|key| key.serves(algorithm))
             .filter(|key| match (&key.id, key_id) {
                 (Some(id), Some(wanted)) => id == wanted,
                 _ => true,
             })
+            .filter_map(|key| key.verifier(algorithm))
             .take(MAX_TRIES)
-            .any(|key| {
-                crypto::verify(signature, signed.as_bytes(), &key.decoding, algorithm.in_library()).unwrap_or(false)
-            })
+            .any(|verifier| verifier.verify(signed.as_bytes(), signature).is_ok())
     }
 }
 
 impl Key {
+    fn new(
+        id: Option<String>,
+        material: Material,
+        only: Option<Algorithm>,
+        decoding: &DecodingKey,
+    ) -> Result<Self, &'static str> {
+        let make = MAKE_VERIFIER.get().copied().unwrap_or(verify_portably);
+        let serves =
+            |algorithm: &Algorithm| algorithm.material() == material && only.is_none_or(|only| only == *algorithm);
+        let verifiers = Algorithm::ALL
+            .into_iter()
+            .filter(serves)
+            .map(|algorithm| Ok((algorithm, make(&algorithm.in_library(), decoding)?)))
+            .collect::<jsonwebtoken::errors::Result<Vec<_>>>()
+            // The only thing that is not checked before.
+            .map_err(|_| "the point is not on its curve")?;
+        Ok(Self { id, verifiers })
+    }
+
     fn serves(&self, algorithm: Algorithm) -> bool {
-        self.material == algorithm.material() && self.only.is_none_or(|only| only == algorithm)
+        self.verifier(algorithm).is_some()
+    }
+
+    fn verifier(&self, algorithm: Algorithm) -> Option<&dyn JwtVerifier> {
+        self.verifiers.iter().find(|(served, _)| *served == algorithm).map(|(_, verifier)| &**verifier)
     }
 
     fn from_jwk(jwk: &Value) -> Result<Self, String> {
@@ -276,17 +334,7 @@ impl Key {
             Some(Value::String(id)) => Some(id.clone()),
             Some(_) => return Err("`kid` is not a string".to_owned()),
         };
-        // Building a verifier checks that the point is on its curve: now, not per request. It is
-        // asked of `rust_crypto` itself, because a host may verify by other means.
-        let trial = match material {
-            Material::Ed25519 => Algorithm::EdDSA,
-            Material::P256 => Algorithm::ES256,
-            Material::P384 => Algorithm::ES384,
-            Material::Rsa | Material::Secret => Algorithm::RS256,
-        };
-        (crypto::rust_crypto::DEFAULT_PROVIDER.verifier_factory)(&trial.in_library(), &decoding)
-            .map_err(|_| "the point is not on its curve")?;
-        Ok(Self { id, material, only, decoding })
+        Ok(Self::new(id, material, only, &decoding)?)
     }
 }
 

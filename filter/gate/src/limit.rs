@@ -254,12 +254,14 @@ fn place(entries: &mut [(u64, u64); WAYS], key: Key, now_us: u64) -> Option<&mut
     entries.get_mut(found?)
 }
 
-/// The values of `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
-pub fn headers(charge: &Charge<'_>, remaining: u32, reset_s: u64) -> [(&'static str, String); 2] {
-    [
-        ("ratelimit-policy", format!("\"{}\";q={};w={}", charge.name, charge.rate.burst, charge.rate.window_s())),
-        ("ratelimit", format!("\"{}\";r={remaining};t={reset_s}", charge.name)),
-    ]
+/// The value of `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers, section 3).
+pub fn policy_header(charge: &Charge<'_>) -> String {
+    format!("\"{}\";q={};w={}", charge.name, charge.rate.burst, charge.rate.window_s())
+}
+
+/// The value of `RateLimit` (the same, section 4).
+pub fn state_header(charge: &Charge<'_>, remaining: u32, reset_s: u64) -> String {
+    format!("\"{}\";r={remaining};t={reset_s}", charge.name)
 }
 
 fn seconds(microseconds: u64) -> u64 {

@@ -294,6 +294,9 @@ pub struct Limits {
     pub bad_tokens: Option<RequestRate>,
     /// The largest request body on public routes, in KiB.
     pub public_body_kb: u32,
+    /// Whether every answer says what is left of the nearest limit (`RateLimit`). A refusal always
+    /// does.
+    pub announce: bool,
     /// How many proxies of ours stand before the edge. Each of them adds the address it saw to
     /// `x-forwarded-for`; with 0, the client is whoever connects.
     pub trusted_hops: u8,
@@ -301,7 +304,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { edge: None, bad_tokens: None, public_body_kb: 64, trusted_hops: 0 }
+        Self { edge: None, bad_tokens: None, public_body_kb: 64, announce: true, trusted_hops: 0 }
     }
 }
 

@@ -25,8 +25,8 @@ pub struct Jws<'a> {
     pub signed: &'a str,
     /// The second part, decoded.
     pub payload: Vec<u8>,
-    /// The third part, as base64url.
-    pub signature: &'a str,
+    /// The third part, decoded.
+    pub signature: Vec<u8>,
 }
 
 /// Takes a compact token apart.
@@ -72,8 +72,7 @@ pub fn parse(token: &str) -> Result<Jws<'_>, &'static str> {
         }
         Some(_) => return Err("typ is not a string"),
     };
-    // The signature is decoded here too, so that a malformed one costs no cryptography.
-    decode(signature).filter(|bytes| !bytes.is_empty()).ok_or("signature is not base64url")?;
+    let signature = decode(signature).filter(|bytes| !bytes.is_empty()).ok_or("signature is not base64url")?;
     let payload = decode(payload).ok_or("payload is not base64url")?;
     Ok(Jws { algorithm, key_id, kind, signed, payload, signature })
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::cache::TokenCache;
 use crate::claims::{self, Verified, invalid};
 use crate::cors;
-use crate::headers::Seen;
+use crate::headers::{Credential, Seen};
 use crate::identity::{AUDIENCE, Lasting};
 use crate::limit::{Charge, Key, Whose};
 use crate::policy::{CompiledRole, Gate, LimitBy};
@@ -144,7 +144,7 @@ impl<'a> Judgement<'a, '_> {
         if credential.from_cookie {
             seen.check_same_origin()?;
         }
-        let verified = self.verify(cache, credential.token)?;
+        let verified = self.verify(cache, credential)?;
         self.caller = Some(Rc::clone(&verified));
         verified.check_time(self.now).inspect_err(|_| cache.drop(credential.token))?;
         let role = verified
@@ -178,8 +178,8 @@ impl<'a> Judgement<'a, '_> {
         })
     }
 
-    fn verify(&mut self, cache: &mut TokenCache, token: &str) -> Result<Rc<Verified>, Problem> {
-        if let Some(known) = cache.get(token) {
+    fn verify(&mut self, cache: &mut TokenCache, credential: Credential<'_>) -> Result<Rc<Verified>, Problem> {
+        if let Some(known) = cache.get(credential.token) {
             // What was verified with keys that are too old by now cannot be vouched for any more.
             let issuer = self.gate.issuers.get(known.issuer_index);
             return if issuer.is_some_and(|issuer| issuer.has_keys(self.now)) { Ok(known) } else { Err(no_keys()) };
@@ -196,13 +196,14 @@ impl<'a> Judgement<'a, '_> {
             return Err(Problem::new(Code::RateLimited, "Too many tokens from here did not hold.").retry_after(wait));
         }
         self.charge = charge;
+        let token = credential.text().ok_or_else(|| invalid("the credential is not a token"))?;
         let verified = Rc::new(self.verify_unknown(token)?);
         self.charge = None;
         if verified.is_revoked(&self.gate.revocation) {
             self.caller = Some(verified);
             return Err(Problem::new(Code::TokenRevoked, "The token was withdrawn. Log in again."));
         }
-        cache.put(token, Rc::clone(&verified));
+        cache.put(credential.token, Rc::clone(&verified));
         Ok(verified)
     }
 
@@ -229,7 +230,7 @@ impl<'a> Judgement<'a, '_> {
             self.missed = Some(index);
             return Err(invalid("kid is not known"));
         }
-        if !issuer.keys.verify(jws.algorithm, jws.key_id.as_deref(), jws.signed, jws.signature) {
+        if !issuer.keys.verify(jws.algorithm, jws.key_id.as_deref(), jws.signed, &jws.signature) {
             return Err(invalid("signature does not hold"));
         }
         claims::read(&claims, self.gate, index, self.now).map_err(invalid)

@@ -38,7 +38,7 @@ fn load(key: &Value) -> Result<KeySet, String> {
 
 fn accepts(keys: &Result<KeySet, String>, jws: &str) -> bool {
     match (keys, token::parse(jws)) {
-        (Ok(keys), Ok(jws)) => keys.verify(jws.algorithm, jws.key_id.as_deref(), jws.signed, jws.signature),
+        (Ok(keys), Ok(jws)) => keys.verify(jws.algorithm, jws.key_id.as_deref(), jws.signed, &jws.signature),
         _ => false,
     }
 }

@@ -28,9 +28,24 @@ pub enum Chain {
     BuiltIn,
     /// The same; jwt_authn remembers the tokens that it verified.
     BuiltInWithCache,
-    /// This project's filter. Beyond the job above it seals the caller's identity for the origin
-    /// and tells the client its limit.
-    Cosygate,
+    /// This project's filter, told to do just the job above: no sealed identity, no word about
+    /// limits.
+    SameJob,
+    /// The filter as it stands before an origin: it seals the caller's identity, too.
+    Sealing,
+    /// The filter as it is shipped: every answer also says what is left of the limit.
+    Announcing,
+}
+
+impl Chain {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::NoFilter, Self::BuiltIn, Self::BuiltInWithCache, Self::SameJob, Self::Sealing, Self::Announcing];
+
+    /// Whether it is this project's filter.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::SameJob | Self::Sealing | Self::Announcing)
+    }
 }
 
 /// A role and its limit: requests a minute, and how many at once.
@@ -57,8 +72,7 @@ impl Chains {
     /// # Errors
     /// Envoy refuses the configuration or does not answer within 30 seconds.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let all = [Chain::NoFilter, Chain::BuiltIn, Chain::BuiltInWithCache, Chain::Cosygate];
-        let ports: BTreeMap<Chain, u16> = all.into_iter().map(|chain| (chain, free_port())).collect();
+        let ports: BTreeMap<Chain, u16> = Chain::ALL.into_iter().map(|chain| (chain, free_port())).collect();
         let listeners: Vec<Value> = ports.iter().map(|(chain, port)| listener(*chain, *port)).collect();
         let bootstrap = json!({
             "node": {"id": "bench", "cluster": "bench"},
@@ -111,7 +125,9 @@ fn listener(chain: Chain, port: u16) -> Value {
         Chain::NoFilter => vec![],
         Chain::BuiltIn => vec![jwt_authn(false), rbac(), local_ratelimit()],
         Chain::BuiltInWithCache => vec![jwt_authn(true), rbac(), local_ratelimit()],
-        Chain::Cosygate => vec![typed_config(&configuration(&policy()))],
+        Chain::SameJob => vec![filter(chain, &policy(false, false))],
+        Chain::Sealing => vec![filter(chain, &policy(true, false))],
+        Chain::Announcing => vec![filter(chain, &policy(true, true))],
     };
     filters.push(json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}));
     let filters: Vec<Value> = filters
@@ -141,8 +157,15 @@ fn listener(chain: Chain, port: u16) -> Value {
     })
 }
 
+/// This project's filter, in a VM of its own, so that the chains do not share their limits.
+fn filter(chain: Chain, policy: &Value) -> Value {
+    let mut filter = typed_config(&configuration(policy));
+    filter["config"]["vm_config"]["vm_id"] = json!(format!("{chain:?}"));
+    filter
+}
+
 /// The policy of the measured filter.
-fn policy() -> Value {
+fn policy(sealed: bool, announce: bool) -> Value {
     let issuers = ALGORITHMS.map(|algorithm| {
         let keys = match algorithm.key {
             "secret" => json!({"secret_env": "CASES_SECRET"}),
@@ -180,6 +203,9 @@ fn policy() -> Value {
         "issuers": issuers,
         "roles": ROLES.iter().map(role).collect::<Map<String, Value>>(),
         "routes": [route("/speech/"), route("/check/")],
+        "identity": {"sealed": sealed},
+        "limits": {"announce": announce},
+        "revocation": {"users": {"somebody": 1}, "sessions": {"gone": 1}, "tokens": {"token-gone": 1}},
     })
 }
 

@@ -42,7 +42,10 @@ async fn check_algorithm(chains: &Chains, chain: Chain, algorithm: &Algorithm) -
     ensure!(user.rsplit(':').next() == Some(&mint.subject()), "the user is `{user}`");
     ensure!(received("x-user-role") == Some("free"), "the role is {:?}", received("x-user-role"));
     ensure!(received("authorization").is_none(), "the credential reaches the origin");
-    ensure!((chain == Chain::Cosygate) == received("x-cosygate-identity").is_some(), "the seal is not as expected");
+    let seals = matches!(chain, Chain::Sealing | Chain::Announcing);
+    ensure!(seals == received("x-cosygate-identity").is_some(), "the seal is not as expected");
+    let announces = passed.headers().contains_key("ratelimit");
+    ensure!((chain == Chain::Announcing) == announces, "what is said of the limit is not as expected");
 
     for (what, token) in [
         ("no token", None),

@@ -48,7 +48,7 @@ async fn bench(rounds: u32, seconds: u32, load_average: f64, minted: &[Vec<Strin
     let folder = tempfile::tempdir()?;
     let variants = variants(Requests::write(folder.path(), minted)?);
     let chains = Chains::start(folder.path()).await?;
-    for chain in [Chain::NoFilter, Chain::BuiltIn, Chain::BuiltInWithCache, Chain::Cosygate] {
+    for chain in Chain::ALL {
         checks::check(&chains, chain).await?;
     }
     eprintln!("Warming up …");
@@ -65,9 +65,13 @@ async fn bench(rounds: u32, seconds: u32, load_average: f64, minted: &[Vec<Strin
     drop(chains);
 
     let mut rows: Vec<Row> = Vec::new();
+    let mut built_in = 0;
     for (index, variant) in variants.iter().enumerate() {
-        // Envoy's own filters stand right before ours.
-        let peer = (variant.chain == Chain::Cosygate).then(|| loads[index - 1].as_slice());
+        // Envoy's own filters stand before ours.
+        if !variant.chain.is_ours() {
+            built_in = index;
+        }
+        let peer = variant.chain.is_ours().then(|| loads[built_in].as_slice());
         rows.push(Row::new(variant.what.clone(), variant.by, loads[index].clone(), &loads[0], peer));
     }
     let (processor, envoy) = (processor()?, Chains::version()?);
@@ -96,7 +100,7 @@ async fn bench(rounds: u32, seconds: u32, load_average: f64, minted: &[Vec<Strin
 /// Pairs back to back: Envoy's own filters, then ours. "No filter" comes first.
 fn variants(requests: Requests) -> Vec<Variant> {
     let pair = |what: &str, peer, requests: &Path, status| {
-        [("Envoy's own", peer), ("cosygate", Chain::Cosygate)].map(|(by, chain)| Variant {
+        [("Envoy's own", peer), ("cosygate", Chain::SameJob)].map(|(by, chain)| Variant {
             what: what.to_owned(),
             by,
             chain,
@@ -112,6 +116,10 @@ fn variants(requests: Requests) -> Vec<Variant> {
         status: 200,
     }];
     variants.extend(pair("known, four algorithms", Chain::BuiltInWithCache, &requests.warm, 200));
+    for (by, chain) in [("… and seals", Chain::Sealing), ("… and announces", Chain::Announcing)] {
+        let what = "known, four algorithms".to_owned();
+        variants.push(Variant { what, by, chain, requests: requests.warm.clone(), status: 200 });
+    }
     for (algorithm, cold) in ALGORITHMS.iter().zip(&requests.cold) {
         variants.extend(pair(&format!("ever new, {}", algorithm.name), Chain::BuiltIn, cold, 200));
     }

@@ -52,6 +52,8 @@ pub struct CompiledLimits {
     pub bad_tokens: Option<Rate>,
     /// The largest body on public routes, in bytes.
     pub public_body_bytes: u64,
+    /// Whether every answer says what is left.
+    pub announce: bool,
     /// Proxies of ours before the edge.
     pub trusted_hops: u8,
 }
@@ -193,6 +195,7 @@ fn compile_limits(limits: &Limits, salt: &str) -> Result<CompiledLimits, PolicyE
         edge: edge.map(|rate| (Key::new(&format!("{salt}edge"), ""), rate)),
         bad_tokens,
         public_body_bytes: u64::from(limits.public_body_kb) * 1024,
+        announce: limits.announce,
         trusted_hops: limits.trusted_hops,
     })
 }
