@@ -63,6 +63,8 @@ impl HttpContext for Exchange {
             Ok(headers) if !headers.is_empty() => headers,
             _ => return refuse(&unreadable(), ""),
         };
+        #[cfg(feature = "faults")]
+        crate::faults::happen(&headers);
         let seen = Seen::new(&headers);
         match self.handle(&seen) {
             Ok(()) => Action::Continue,

@@ -6,6 +6,9 @@
 
 /// Signatures that the host verifies faster than this module could.
 mod crypto;
+/// Falling over, for tests.
+#[cfg(feature = "faults")]
+mod faults;
 /// What a worker has drawn of fast limits and not spent yet.
 mod held;
 /// The host's functions; the only file that names one.

@@ -3,6 +3,7 @@
 mod abuse;
 mod accounts;
 mod engines;
+mod falls;
 mod golden;
 mod isolation;
 mod keys;

@@ -84,9 +84,16 @@ fn with_port(yaml: &str, mark: &str, port: u16) -> String {
 
 /// Hands Envoy a filter configuration, as the control plane does: written aside, then renamed.
 pub fn hand_over(folder: &Path, version: u64, configuration: &str) {
+    hand_over_module(folder, version, configuration, &filter_module());
+}
+
+/// The same with another module than what is shipped.
+pub fn hand_over_module(folder: &Path, version: u64, configuration: &str, module: &Path) {
     let mut response = template();
     response["version_info"] = json!(version.to_string());
-    response["resources"][0]["typed_config"] = typed_config(configuration);
+    let mut typed = typed_config(configuration);
+    typed["config"]["vm_config"]["code"]["local"]["filename"] = json!(module);
+    response["resources"][0]["typed_config"] = typed;
     let aside = folder.join("filter.json.new");
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(&aside, response.to_string()).unwrap();
