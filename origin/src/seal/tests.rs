@@ -126,3 +126,30 @@ fn the_memory_forgets_only_what_has_expired_and_is_bounded() {
     door.remember(&sealed(MAX_REMEMBERED, 200), 105).unwrap();
     assert_eq!(door.seen.lock().unwrap().ids.len(), 1);
 }
+
+/// The vectors that the edge's side seals and opens, too.
+#[test]
+fn the_door_opens_what_edges_seal_and_nothing_else() {
+    let mut opened = 0;
+    for vector in cases::seals() {
+        let text = |name: &str| vector[name].as_str().unwrap_or_default();
+        let door = Door::new(KeyRing::parse(text("opens")).unwrap());
+        let Ok(value) = text("token").parse() else { panic!("{}: not a header", vector["name"]) };
+        let headers = HeaderMap::from_iter([(HEADER.parse().unwrap(), value)]);
+        let now = vector["now"].as_u64().unwrap();
+        let outcome = door.open(&headers, &text("method").parse().unwrap(), text("target"), now);
+        match vector["error"].as_str() {
+            Some(cause) => assert_eq!(outcome.unwrap_err(), Shut::Unsealed(cause_of(cause)), "{}", vector["name"]),
+            None => {
+                assert_eq!(serde_json::to_value(outcome.unwrap()).unwrap(), vector["claims"], "{}", vector["name"]);
+                opened += 1;
+            }
+        }
+    }
+    assert!(opened >= 6, "{opened}");
+}
+
+/// The causes are constants of the gate; the file has them as text.
+fn cause_of(text: &str) -> &'static str {
+    text.to_owned().leak()
+}

@@ -114,6 +114,13 @@ pub fn suites(now: u64) -> Vec<(&'static str, Suite)> {
     FILES.iter().map(|(name, text)| (*name, read(name, text, now))).collect()
 }
 
+/// The vectors of the sealed identity: what a ring of keys seals, bit for bit, and what another
+/// opens or refuses.
+pub fn seals() -> Vec<Value> {
+    let file: Value = serde_json::from_str(include_str!("../seals.json")).unwrap();
+    file["vectors"].as_array().unwrap().clone()
+}
+
 /// The shared secret of the test keys, as its environment variable holds it.
 pub fn secret() -> String {
     key("secret")["secret"].as_str().unwrap().to_owned()
