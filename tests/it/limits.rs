@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::scripted::eventually;
+use tests::edge::{Edge, configuration, hand_over};
+use tests::scripted::{Scripted, eventually};
 use tests::world::World;
 
 #[tokio::test]
@@ -124,4 +125,111 @@ async fn a_day_that_is_used_up_is_remembered_at_the_edge_until_the_policy_allows
     assert_eq!(world.get_as(&ada, "/api/me").await.status(), StatusCode::OK, "only what is metered is refused");
     world.edit_policy(|policy| policy["roles"]["free"]["generations_per_day"] = json!(3));
     eventually("the raised limit", async || speak(&ada).await.status() == StatusCode::OK).await;
+}
+
+#[tokio::test]
+async fn behind_proxies_of_ours_the_client_is_who_the_first_of_them_saw() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
+    let mut policy = cases::suites(1).into_iter().find(|(file, _)| *file == "sites.json").unwrap().1.policy;
+    policy["limits"] = json!({"trusted_hops": 1});
+    policy["routes"] = json!([
+        {"path": "/", "methods": ["GET"], "public": true},
+        {"path": "/once", "methods": ["GET"], "public": true, "limit": {"by": "address", "per_minute": 1, "burst": 1}},
+    ]);
+    hand_over(folder.path(), 1, &configuration(&policy));
+    // As docs/OPERATIONS.md says.
+    let line = "                        - remove_on_match: {key_matcher: {prefix: \"x-forwarded-\"}}\n";
+    let edge = Edge::start_with(folder.path(), origin.address, &[], |text| {
+        assert!(text.contains(line));
+        text.replace(line, "")
+    })
+    .await;
+    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    let call = async |forwarded: &str| {
+        let request = reqwest::Client::new().get(format!("{}/once", edge.url)).header("x-forwarded-for", forwarded);
+        request.send().await.unwrap()
+    };
+    let first = call("198.51.100.7").await;
+    assert_eq!(first.status(), StatusCode::OK);
+    let received: Value = first.json().await.unwrap();
+    let headers = received["headers"].as_array().unwrap();
+    let addresses: Vec<&Value> =
+        headers.iter().filter(|pair| pair[0] == "x-forwarded-for").map(|pair| &pair[1]).collect();
+    assert_eq!(addresses, ["198.51.100.7"], "the origin learns the client and nothing else");
+    assert_eq!(call("198.51.100.7").await.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        call("203.0.113.9, 198.51.100.7").await.status(),
+        StatusCode::TOO_MANY_REQUESTS,
+        "further left is hearsay"
+    );
+    assert_eq!(call("198.51.100.8").await.status(), StatusCode::OK);
+    assert_eq!(call("2001:db8::1").await.status(), StatusCode::OK);
+    assert_eq!(call("2001:db8::2").await.status(), StatusCode::TOO_MANY_REQUESTS, "one household");
+}
+
+#[tokio::test]
+async fn an_address_with_too_many_bad_tokens_is_not_heard_any_more_but_for_known_ones() {
+    let few = |policy: &mut Value| policy["limits"]["bad_tokens"] = json!({"per_minute": 1, "burst": 5});
+    let world = World::with(few, &[]).await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let client = reqwest::Client::new();
+    let call =
+        async |token: &str| client.get(format!("{}/api/me", world.edge.url)).bearer_auth(token).send().await.unwrap();
+    // On this one connection, so that the worker that is asked later knows her token.
+    assert_eq!(call(&ada.token).await.status(), StatusCode::OK);
+    let mut statuses = Vec::new();
+    for number in 0..8 {
+        statuses.push(call(&format!("{}{number}", &ada.token[..ada.token.len() - 1])).await.status().as_u16());
+    }
+    assert!(statuses.starts_with(&[401; 4]) && statuses.ends_with(&[429; 2]), "{statuses:?}");
+    assert_eq!(call(&ada.token).await.status(), StatusCode::OK, "what is known still passes");
+    let refused = call(&bob.token).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "nothing new is looked at");
+    assert!(refused.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn an_issuer_and_the_whole_edge_have_limits_and_what_they_refuse_costs_nobody() {
+    let shared = |policy: &mut Value| {
+        policy["roles"]["free"]["requests"] = json!({"per_minute": 1, "burst": 50});
+        policy["issuers"][0]["requests"] = json!({"per_minute": 60, "burst": 3});
+    };
+    let world = World::with(shared, &[]).await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let mut statuses = Vec::new();
+    for user in [&ada, &bob, &ada, &bob, &ada, &bob] {
+        statuses.push(world.get_as(user, "/api/me").await.status().as_u16());
+    }
+    assert!(statuses.starts_with(&[200, 200, 200]) && statuses.ends_with(&[429, 429]), "{statuses:?}");
+    world.edit_policy(|policy| {
+        policy["issuers"][0].as_object_mut().unwrap().remove("requests");
+        policy["limits"]["edge"] = json!({"per_minute": 1, "burst": 4});
+    });
+    eventually("the limit of the edge", async || {
+        let refused = world.get("/").await;
+        let status = refused.status();
+        if status != StatusCode::OK {
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u32>().unwrap() > 0);
+            assert_eq!(refused.json::<Value>().await.unwrap()["code"], "overloaded");
+        }
+        status != StatusCode::OK
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(world.get_as(&ada, "/api/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    world.edit_policy(|policy| {
+        policy["limits"].as_object_mut().unwrap().remove("edge");
+    });
+    let mut left = String::new();
+    eventually("no limit of the edge", async || {
+        let response = world.get_as(&ada, "/api/me").await;
+        left = response.headers().get("ratelimit").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        response.status() == StatusCode::OK
+    })
+    .await;
+    // Of her fifty, she used those that passed and this one; what was refused did not count.
+    let left: u32 = left.split("r=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
+    assert!(left >= 45, "{left} of 50 are left");
 }
