@@ -10,6 +10,8 @@ pub mod chains;
 pub mod checks;
 /// One run of wrk, and the processor time it cost Envoy.
 pub mod load;
+/// One Envoy that is handed many policies.
+pub mod memory;
 /// Medians, as a table and as JSON.
 pub mod report;
 /// Tokens, minted before anything is measured.

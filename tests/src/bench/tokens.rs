@@ -56,11 +56,16 @@ impl<'a> Mint<'a> {
 
     /// A sound token; `number` makes it distinct.
     pub fn token(&self, role: &str, number: u64) -> String {
+        self.token_of(&self.subject(), role, number)
+    }
+
+    /// A sound token of somebody.
+    pub fn token_of(&self, subject: &str, role: &str, number: u64) -> String {
         let header = json!({"alg": self.algorithm.name, "typ": "at+jwt", "kid": self.algorithm.key});
         let claims = json!({
             "iss": self.algorithm.issuer,
             "aud": AUDIENCE,
-            "sub": self.subject(),
+            "sub": subject,
             "role": role,
             "scope": "speech",
             "jti": format!("token-{number:08}"),
