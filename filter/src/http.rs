@@ -299,17 +299,15 @@ fn uncounted(gate: &Gate, retry_after_s: u64) -> Result<(), Problem> {
 fn compare(edge: &Edge, shadow: &Gate, active: Decision, request: Request<'_>, now_us: u64) {
     let seen = request.seen;
     let request = Request { address: &|| client_address(seen, shadow.limits.trusted_hops), ..request };
+    let exceeded = |charge: &Charge<'_>| match shared::spend(charge, now_us) {
+        Ok(Spent::Exceeded { retry_after_s }) => Some(limit_exceeded(charge, retry_after_s).code),
+        _ => None,
+    };
     let verdict = judge(shadow, &mut edge.shadow_cache.borrow_mut(), request, now_us / 1_000_000);
     let decision = match verdict {
-        Verdict::Refuse(refusal) => refusal.problem.code.as_str(),
+        Verdict::Refuse(refusal) => refusal.charge.iter().find_map(exceeded).unwrap_or(refusal.problem.code).as_str(),
         Verdict::Preflight(_) => "preflight",
-        Verdict::Pass(pass) => {
-            let exceeded = pass.charges.iter().flatten().find_map(|charge| match shared::spend(charge, now_us) {
-                Ok(Spent::Exceeded { retry_after_s }) => Some(limit_exceeded(charge, retry_after_s).code),
-                _ => None,
-            });
-            exceeded.map_or("pass", Code::as_str)
-        }
+        Verdict::Pass(pass) => pass.charges.iter().flatten().find_map(exceeded).map_or("pass", Code::as_str),
     };
     if decision != active {
         edge.counts.difference(active, decision);

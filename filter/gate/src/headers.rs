@@ -32,6 +32,7 @@ pub struct Seen<'a> {
     has_cookie: bool,
     has_claims: bool,
     upgrade: Once<'a>,
+    connection: Once<'a>,
 }
 
 /// A header that may stand once.
@@ -78,6 +79,7 @@ impl<'a> Seen<'a> {
                 "x-forwarded-for" => seen.forwarded_for.put(value),
                 "access-control-request-method" => seen.asked_method.put(value),
                 "upgrade" => seen.upgrade.put(value),
+                "connection" => seen.connection.put(value),
                 "cookie" => seen.has_cookie = true,
                 "authorization" => {
                     seen.authorization.put(value);
@@ -94,9 +96,12 @@ impl<'a> Seen<'a> {
         !matches!(self.upgrade, Once::Never)
     }
 
-    /// Whether it is to become a WebSocket (RFC 6455, section 4.1).
+    /// Whether it is to become a WebSocket (RFC 6455, section 4.1), in the one form that every
+    /// server takes for it.
     pub fn is_websocket(&self) -> bool {
-        self.upgrade.text().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+        let is = |once: Once<'a>, word: &str| once.text().is_some_and(|text| text.eq_ignore_ascii_case(word));
+        let asks = |text: &str| text.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+        is(self.upgrade, "websocket") && self.connection.text().is_some_and(asks)
     }
 
     /// The site of the page that asks, if a browser says so (Fetch, section 3.2).
