@@ -6,6 +6,8 @@
 
 /// From what is written to what can be judged by.
 mod compile;
+/// Who may issue tokens, and what they look like.
+mod issuer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +17,7 @@ use serde_json::Value;
 
 pub use self::compile::{CompiledIssuer, CompiledLimits, CompiledRole, Gate, is_plain_name};
 pub(crate) use self::compile::{check_route, compile_rate};
-use crate::keys::Algorithm;
+pub use self::issuer::{ClaimNames, Issuer, KeySource, KeysFrom, RoleMapping};
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
@@ -59,122 +61,6 @@ pub struct Document {
     /// nothing of it is ever enforced. It holds no third.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Box<Document>>,
-}
-
-/// One issuer of tokens, known by the exact text of `iss`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Issuer {
-    /// Compared with `iss` byte for byte.
-    pub issuer: String,
-    /// At least one of these must stand in `aud`.
-    pub audiences: Vec<String>,
-    /// The only algorithms that are tried for this issuer. Symmetric and public-key algorithms
-    /// never stand together.
-    pub algorithms: Vec<Algorithm>,
-    /// Where its keys come from.
-    pub keys: KeySource,
-    /// Under which names it states its claims.
-    #[serde(default)]
-    pub claims: ClaimNames,
-    /// Which of our roles a role of theirs is, in order of precedence: the first one that the
-    /// token has counts. If absent, the token states one of our roles by its own name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub roles: Vec<RoleMapping>,
-    /// Claims that every token must have, whatever they say.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub required: Vec<String>,
-    /// Put before the subject to form the user id, so that one subject of two issuers is two
-    /// users: `partner` makes `partner:42`. At most one issuer may go without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_prefix: Option<String>,
-    /// How far clocks may differ, in seconds, at most 60.
-    #[serde(default = "default_clock_skew_s")]
-    pub clock_skew_s: u32,
-    /// The longest accepted time from issue to expiry, in seconds.
-    #[serde(default = "default_max_lifetime_s")]
-    pub max_lifetime_s: u32,
-    /// Accepted values of the header `typ` (RFC 9068, section 2.1).
-    #[serde(default = "default_types")]
-    pub types: Vec<String>,
-    /// What all users of this issuer together may ask for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests: Option<RequestRate>,
-}
-
-/// Where an issuer's keys come from: exactly one of `jwks`, `jwks_path`, `secret_env` and `from`.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct KeySource {
-    /// The public keys themselves, as a JWK Set (RFC 7517).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<Value>,
-    /// The path and query at which the edge fetches a JWK Set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks_path: Option<String>,
-    /// The cluster of the edge's Envoy that answers to `jwks_path`. No address ever comes from a
-    /// token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<String>,
-    /// The host that is asked for; if absent, the cluster's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authority: Option<String>,
-    /// How often fetched keys are fetched again, in seconds; 10 to 86 400, 300 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refresh_s: Option<u32>,
-    /// How old fetched keys may become while they cannot be fetched again, in seconds; at least
-    /// `refresh_s`, 86 400 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_stale_s: Option<u32>,
-    /// The name of an environment variable with a shared secret of at least 32 bytes, base64url.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_env: Option<String>,
-    /// `origin`: the keys of this cosygate. The control plane puts them in place of this word
-    /// whenever it hands the policy to an edge.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<KeysFrom>,
-}
-
-/// A place that the control plane knows to take keys from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum KeysFrom {
-    /// The origin's own issuer.
-    Origin,
-}
-
-/// One role of an issuer and what it is here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct RoleMapping {
-    /// As the token states it.
-    pub from: String,
-    /// One of `roles`.
-    pub to: String,
-}
-
-/// Under which names an issuer states its claims. A name that no claim has is read as a path with
-/// dots between: `realm_access.roles`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ClaimNames {
-    /// Who.
-    pub subject: String,
-    /// The role: one string, or a list when `roles` says what to make of it.
-    pub role: String,
-    /// Scopes: one string with spaces between (RFC 9068, section 2.2.3) or an array.
-    pub scopes: String,
-}
-
-impl Default for ClaimNames {
-    fn default() -> Self {
-        Self { subject: "sub".to_owned(), role: "role".to_owned(), scopes: "scope".to_owned() }
-    }
 }
 
 /// What a role may do.
@@ -408,18 +294,6 @@ impl Default for Identity {
 
 fn default_cors_max_age_s() -> u32 {
     600
-}
-
-fn default_clock_skew_s() -> u32 {
-    30
-}
-
-fn default_max_lifetime_s() -> u32 {
-    7200
-}
-
-fn default_types() -> Vec<String> {
-    vec!["at+jwt".to_owned(), "JWT".to_owned()]
 }
 
 /// Why a policy is refused: where, and what to do.
