@@ -256,7 +256,7 @@ pub fn is_removed(name: &str) -> bool {
     if !matches!(name.first(), Some(b'x' | b'X' | b'a' | b'A' | b'p' | b'P')) {
         return false;
     }
-    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let plain = |byte: &u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
     let starts = |prefix: &[u8]| name.len() >= prefix.len() && name.iter().map(plain).zip(prefix).all(|(a, b)| a == *b);
     let is = |whole: &[u8]| name.len() == whole.len() && starts(whole);
     PREFIXES.iter().any(|prefix| starts(prefix))

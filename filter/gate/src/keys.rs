@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::{JwtVerifier, rust_crypto};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -140,6 +140,8 @@ struct Key {
     /// For each algorithm that it serves; made once, with whatever of the work is the same for
     /// every signature.
     verifiers: Vec<(Algorithm, Box<dyn JwtVerifier>)>,
+    /// Of an RSA key.
+    modulus: Option<Vec<u8>>,
 }
 
 /// The keys of one issuer. A key id means something only within its issuer.
@@ -246,6 +248,7 @@ impl KeySet {
                 (Some(id), Some(wanted)) => id == wanted,
                 _ => true,
             })
+            .filter(|key| key.has_room_for(signature))
             .filter_map(|key| key.verifier(algorithm))
             .take(MAX_TRIES)
             .any(|verifier| verifier.verify(signed.as_bytes(), signature).is_ok())
@@ -269,7 +272,17 @@ impl Key {
             .collect::<jsonwebtoken::errors::Result<Vec<_>>>()
             // The only thing that is not checked before.
             .map_err(|_| "the point is not on its curve")?;
-        Ok(Self { id, verifiers })
+        let modulus = match decoding.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, .. } => Some(n.clone()),
+            DecodingKeyKind::SecretOrDer(_) => None,
+        };
+        Ok(Self { id, verifiers, modulus })
+    }
+
+    /// An RSA signature is a number below the modulus (RFC 8017, section 5.2.2). `rust_crypto` does
+    /// not ask with PSS, so the signature plus the modulus would be a second one.
+    fn has_room_for(&self, signature: &[u8]) -> bool {
+        self.modulus.as_deref().is_none_or(|modulus| signature.len() == modulus.len() && signature < modulus)
     }
 
     fn serves(&self, algorithm: Algorithm) -> bool {
