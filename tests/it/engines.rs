@@ -9,7 +9,7 @@ use tests::stub_engine::{Mode, StubEngine, pcm_for};
 use tests::world::World;
 
 /// A world that speaks through the stub with one stock voice, whose sample is returned too.
-async fn world_with(stub: &StubEngine, folder: &Path) -> (World, Vec<u8>) {
+pub(crate) async fn world_with(stub: &StubEngine, folder: &Path) -> (World, Vec<u8>) {
     let sample = sample();
     let path = folder.join("voice.wav");
     std::fs::write(&path, &sample).unwrap();

@@ -1,9 +1,12 @@
 //! End-to-end tests: everything here goes through processes, sockets and files.
 
-mod abuse;
 mod accounts;
+mod bypass;
+mod confusion;
+mod corpus;
 mod engines;
 mod falls;
+mod flood;
 mod golden;
 mod isolation;
 mod keys;
@@ -14,5 +17,7 @@ mod policy;
 mod refusal;
 mod services;
 mod shadow;
+mod times;
 mod under_way;
+mod waiting;
 mod walk;
