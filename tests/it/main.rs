@@ -21,3 +21,4 @@ mod times;
 mod under_way;
 mod waiting;
 mod walk;
+mod wycheproof;

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 use gate::cache::TokenCache;
+use gate::claims::invalid;
 use gate::headers::Seen;
-use gate::policy::{Document, Route};
-use gate::{Gate, Request, Verdict, judge};
+use gate::policy::{CompiledIssuer, Document, Route};
+use gate::token::{self, Jws};
+use gate::{Code, Gate, Problem, Request, Verdict, judge};
 use origin::config::Settings;
 use origin::issuer::Issuer;
 use origin::policy::environment_secret;
@@ -29,8 +31,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         policy: PathBuf,
         /// The time to judge at, in seconds since the epoch.
-        #[arg(long, value_name = "UNIX")]
-        now: u64,
+        #[arg(long, value_name = "UNIX", required_unless_present = "jws")]
+        now: Option<u64>,
+        /// Judge any signed text, whose payload need not be claims: its form, algorithm and
+        /// signature alone, by the keys of every issuer that allows the algorithm.
+        #[arg(long, conflicts_with_all = ["now", "path"])]
+        jws: bool,
         /// Judge a call of this path; default: the token alone.
         #[arg(long)]
         path: Option<String>,
@@ -41,7 +47,7 @@ pub(crate) enum Command {
 }
 
 pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
-    let Command::Verify { policy, now, path, method } = command;
+    let Command::Verify { policy, now, jws, path, method } = command;
     let mut document =
         Document::parse(&super::read(&policy)?).with_context(|| format!("{} is not valid", policy.display()))?;
     let key_file = settings.issuer_key_file();
@@ -58,11 +64,17 @@ pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitC
     // Never an argument: those are for every user of the machine to see.
     let mut token = String::new();
     std::io::stdin().take(MAX_INPUT_BYTES).read_to_string(&mut token)?;
-    let bearer = format!("Bearer {}", token.trim());
+    let token = token.trim();
+    if jws {
+        let (verdict, code) = describe_jws(judge_jws(&gate, token));
+        super::print_json(&verdict)?;
+        return Ok(code);
+    }
+    let bearer = format!("Bearer {token}");
     let target = path.as_deref().unwrap_or("/");
     let headers = [(":method", method.as_bytes()), (":path", target.as_bytes()), ("authorization", bearer.as_bytes())];
     let request = Request { seen: &Seen::new(&headers), address: &|| "127.0.0.1".to_owned(), used_up: &|_| None };
-    let (verdict, code) = describe(judge(&gate, &mut TokenCache::default(), request, now));
+    let (verdict, code) = describe(judge(&gate, &mut TokenCache::default(), request, now.unwrap_or_default()));
     super::print_json(&verdict)?;
     Ok(code)
 }
@@ -81,16 +93,52 @@ fn describe(verdict: Verdict<'_>) -> (Value, ExitCode) {
             (verdict, ExitCode::SUCCESS)
         }
         Verdict::Preflight(_) => (json!({"verdict": "preflight"}), ExitCode::SUCCESS),
-        Verdict::Refuse(refusal) => {
-            let problem = refusal.problem;
-            let verdict = json!({
-                "verdict": "refuse",
-                "status": problem.code.status(),
-                "code": problem.code.as_str(),
-                "detail": problem.detail,
-                "cause": problem.cause,
-            });
-            (verdict, ExitCode::FAILURE)
+        Verdict::Refuse(refusal) => describe_refusal(&refusal.problem),
+    }
+}
+
+fn describe_refusal(problem: &Problem) -> (Value, ExitCode) {
+    let verdict = json!({
+        "verdict": "refuse",
+        "status": problem.code.status(),
+        "code": problem.code.as_str(),
+        "detail": problem.detail,
+        "cause": problem.cause,
+    });
+    (verdict, ExitCode::FAILURE)
+}
+
+/// Finds the first issuer whose keys verify the text. Nothing in it says whose it is, so all who
+/// allow its algorithm are asked.
+fn judge_jws<'a>(gate: &'a Gate, text: &'a str) -> Result<(&'a CompiledIssuer, Jws<'a>), Problem> {
+    let jws = token::parse(text).map_err(invalid)?;
+    let asked: Vec<&CompiledIssuer> =
+        gate.issuers.iter().filter(|issuer| issuer.settings.algorithms.contains(&jws.algorithm)).collect();
+    if asked.is_empty() {
+        return Err(invalid("alg is not allowed for any issuer"));
+    }
+    let key_id = jws.key_id.as_deref();
+    match asked.iter().find(|issuer| issuer.keys.verify(jws.algorithm, key_id, jws.signed, &jws.signature)) {
+        Some(issuer) => Ok((issuer, jws)),
+        // Without the keys of one of them, a refusal would say more than is known.
+        None if asked.iter().any(|issuer| issuer.keys.is_empty()) => {
+            Err(Problem::new(Code::KeysUnavailable, "The token cannot be checked right now."))
         }
+        None => Err(invalid("signature does not hold")),
+    }
+}
+
+fn describe_jws(judged: Result<(&CompiledIssuer, Jws<'_>), Problem>) -> (Value, ExitCode) {
+    match judged {
+        Ok((issuer, jws)) => {
+            let verdict = json!({
+                "verdict": "pass",
+                "issuer": issuer.settings.issuer,
+                "algorithm": jws.algorithm,
+                "key_id": jws.key_id,
+            });
+            (verdict, ExitCode::SUCCESS)
+        }
+        Err(problem) => describe_refusal(&problem),
     }
 }
