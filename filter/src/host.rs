@@ -37,6 +37,9 @@ pub(crate) enum HostError {
 }
 
 /// Buffers, by the ABI's numbers.
+/// Kinds of streams, by the ABI's numbers.
+const STREAM_REQUEST: u32 = 0;
+
 const BUFFER_CALL_RESPONSE_BODY: u32 = 4;
 const BUFFER_PLUGIN_CONFIGURATION: u32 = 7;
 
@@ -102,6 +105,8 @@ mod foreign {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_set_effective_context(context: u32) -> u32;
+        pub(super) fn proxy_close_stream(stream: u32) -> u32;
         pub(super) fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, by: i64) -> u32;
@@ -171,15 +176,28 @@ pub(crate) fn set_tick_period_ms(period: u32) -> Result<(), HostError> {
 
 /// Asks a cluster of this Envoy for something; the answer comes to the root context under the
 /// number that is returned. The SDK must know of the call, so it is made through the SDK.
-pub(crate) fn call(cluster: &str, authority: &str, path: &str, timeout: Duration) -> Option<u32> {
-    let headers = vec![
-        (":method", "GET"),
-        (":path", path),
-        (":authority", authority),
-        ("accept", "application/json"),
-        ("user-agent", "cosygate"),
-    ];
+pub(crate) fn call(
+    cluster: &str,
+    authority: &str,
+    path: &str,
+    more: &[(&str, &str)],
+    timeout: Duration,
+) -> Option<u32> {
+    let mut headers = vec![(":method", "GET"), (":path", path), (":authority", authority), ("user-agent", "cosygate")];
+    headers.extend(more);
     proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), timeout).ok()
+}
+
+/// Makes another context the one that further calls are about.
+pub(crate) fn set_effective_context(context: u32) -> Result<(), HostError> {
+    // SAFETY: nothing is passed but a number.
+    check(unsafe { foreign::proxy_set_effective_context(context) })
+}
+
+/// Ends the stream of the context that calls are about, in both directions.
+pub(crate) fn close_stream() -> Result<(), HostError> {
+    // SAFETY: nothing is passed but a number.
+    check(unsafe { foreign::proxy_close_stream(STREAM_REQUEST) })
 }
 
 /// The number of a metric, which is made if there is none of this name yet. Names are never

@@ -21,7 +21,7 @@ use crate::host::{self, Map};
 use crate::metrics::{Decision, Limiter};
 use crate::root::Edge;
 use crate::shared::{self, Uncounted};
-use crate::worker::{Lease, WORKER};
+use crate::worker::{Lease, Stream, WORKER};
 
 /// The header in which the origin tells the edge what is left of a quota. It never reaches a client.
 const QUOTA: &str = "x-cosygate-quota";
@@ -40,6 +40,10 @@ pub(crate) struct Exchange {
     lease: Option<Lease>,
     /// Where to remember that the quota is used up.
     quota: Option<Key>,
+    /// Its number.
+    context: u32,
+    /// It is somebody's, and ends when their token is withdrawn.
+    stream: Option<Stream>,
 }
 
 /// A request that ends here: with a problem, or with a yes to a preflight.
@@ -120,8 +124,8 @@ impl HttpContext for Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(edge: Option<Rc<Edge>>) -> Self {
-        Self { edge, ..Self::default() }
+    pub(crate) fn new(context: u32, edge: Option<Rc<Edge>>) -> Self {
+        Self { context, edge, ..Self::default() }
     }
 
     /// Lets the request go on, or says why not. What a client claims about itself is gone before
@@ -141,6 +145,7 @@ impl Exchange {
             seen,
             address: &|| client_address(seen, gate.limits.trusted_hops),
             used_up: &|charge| shared::used_up(charge, now_us),
+            standing: edge.standing.get(),
         };
         let verdict = judge(&gate, &mut edge.cache.borrow_mut(), request, now_us / 1_000_000);
         let ended = match verdict {
@@ -212,6 +217,7 @@ impl Exchange {
         }
         if let Some(caller) = &pass.caller {
             set_caller(caller)?;
+            self.stream = Some(Stream::of(self.context, caller));
         }
         if gate.identity.sealed {
             seal(edge, gate, pass, seen, now_us / 1_000_000)?;
@@ -289,7 +295,7 @@ fn strip(seen: &Seen<'_>) -> Result<(), Problem> {
 
 /// What the policy says of a request whose limit cannot be counted.
 fn uncounted(gate: &Gate, retry_after_s: u64) -> Result<(), Problem> {
-    match gate.limit_failure {
+    match gate.failure.limits {
         FailureMode::Allow => Ok(()),
         FailureMode::Deny => Err(limiter_crowded(retry_after_s)),
     }

@@ -99,7 +99,7 @@ impl Fetcher {
 
     fn fetch(&mut self, source: Source, place: &str) {
         let timeout = Duration::from_secs(fetch::TIMEOUT_S);
-        match host::call(&source.cluster, &source.authority, &source.path, timeout) {
+        match host::call(&source.cluster, &source.authority, &source.path, &[("accept", "application/json")], timeout) {
             Some(call) => {
                 self.calls.insert(call, source);
             }

@@ -4,6 +4,8 @@
 
 #![expect(missing_docs, reason = "the SDK's macro exports a function of its own")]
 
+/// Following the control plane: one worker asks, all judge by what it gets.
+mod control;
 /// Signatures that the host verifies faster than this module could.
 mod crypto;
 /// Falling over, for tests.
@@ -29,5 +31,5 @@ mod worker;
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
     gate::keys::verify_with(crypto::verifier);
-    proxy_wasm::set_root_context(|_| Box::<root::Root>::default());
+    proxy_wasm::set_root_context(|context| Box::new(root::Root::new(context)));
 }}

@@ -8,14 +8,16 @@ use std::rc::Rc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gate::Gate;
+use gate::bundle::{Bundle, Standing};
 use gate::cache::TokenCache;
 use gate::identity::{Begun, KeyRing};
-use gate::policy::Document;
+use gate::policy::{Document, PolicyError, Revocation};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::control::{Follower, Settings};
 use crate::held::Held;
 use crate::host;
 use crate::http::Exchange;
@@ -30,19 +32,28 @@ const TICK_MS: u32 = 250;
 /// How many differences between policy and shadow are logged between two ticks.
 const LOGGED_DIFFERENCES: u32 = 5;
 
-/// What the control plane hands to an edge.
+/// What an edge is configured with: a policy that stands as it is, or a control plane to follow.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Configuration<'a> {
     region: String,
-    #[serde(borrow)]
-    policy: &'a RawValue,
+    #[serde(borrow, default)]
+    policy: Option<&'a RawValue>,
+    #[serde(default)]
+    control: Option<Settings>,
+    /// A signed bundle to begin with.
+    #[serde(default)]
+    seed: Option<String>,
 }
 
 /// Everything a request needs; lives as long as the last request that was judged by it.
 pub(crate) struct Edge {
     /// The policy in force. Another one takes its place when other keys have come.
     gate: RefCell<Rc<Gate>>,
+    /// Its text.
+    policy: Box<str>,
+    /// How far it can be relied on.
+    pub(crate) standing: Cell<Standing>,
     pub(crate) cache: RefCell<TokenCache>,
     pub(crate) shadow_cache: RefCell<TokenCache>,
     pub(crate) ring: KeyRing,
@@ -60,23 +71,28 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// Reads a configuration. Whether it is accepted depends on nothing but the text and the
+    /// Compiles a policy. Whether it is accepted depends on nothing but the text and the
     /// environment, so every worker of an Envoy comes to the same end.
-    fn new(configuration: &[u8], fetcher: &mut Fetcher) -> Result<Self, String> {
-        let configuration: Configuration<'_> =
-            serde_json::from_slice(configuration).map_err(|error| error.to_string())?;
-        let document = Document::parse(configuration.policy.get().as_bytes()).map_err(|error| error.to_string())?;
-        let gate = Gate::new(&document, &|name| std::env::var(name).ok()).map_err(|error| error.to_string())?;
-        let keys = std::env::var(IDENTITY_KEYS).map_err(|_| format!("{IDENTITY_KEYS} is not set"))?;
+    fn new(
+        policy: &str,
+        withdrawn: Revocation,
+        region: &str,
+        ring: &KeyRing,
+        fetcher: &mut Fetcher,
+    ) -> Result<Self, PolicyError> {
+        let document = Document::parse(policy.as_bytes())?;
+        let gate = Gate::new(&document, &|name| std::env::var(name).ok())?.withdrawing(withdrawn);
         let random = || RandomState::new().build_hasher().finish();
         Ok(Self {
             counts: Counts::new(&gate),
+            policy: policy.into(),
+            standing: Cell::default(),
             // Keys that were fetched under an earlier policy serve this one, too.
             gate: RefCell::new(Rc::new(fetcher.load(&gate).unwrap_or(gate))),
             cache: RefCell::default(),
             shadow_cache: RefCell::default(),
-            ring: KeyRing::parse(&keys)?,
-            name: format!("edge:{}", configuration.region),
+            ring: ring.clone(),
+            name: format!("edge:{region}"),
             nobody: OnceCell::new(),
             held: Held::default(),
             log_left: Cell::new(LOGGED_DIFFERENCES),
@@ -95,6 +111,13 @@ impl Edge {
         // What was verified was verified with other keys.
         self.cache.take();
         self.shadow_cache.take();
+    }
+
+    /// Takes over what was withdrawn since. Whatever else is known of tokens stays known.
+    fn withdraw(&self, withdrawn: &Revocation) {
+        let gate = Gate::clone(&self.gate.borrow()).withdrawing(withdrawn.clone());
+        self.cache.borrow_mut().retain(|verified| !verified.is_revoked(&gate));
+        *self.gate.borrow_mut() = Rc::new(gate);
     }
 
     /// An id that no other request gets, here or at another worker, while seals of its time hold.
@@ -133,17 +156,115 @@ impl Drop for Edge {
     }
 }
 
-/// The plugin within one VM.
+/// The plugin within one VM, under one configuration.
 #[derive(Default)]
 pub(crate) struct Root {
+    context: u32,
+    region: String,
+    ring: Option<KeyRing>,
     edge: Option<Rc<Edge>>,
+    follower: Option<Follower>,
     fetcher: Fetcher,
     generation: u64,
 }
 
+impl Root {
+    pub(crate) fn new(context: u32) -> Self {
+        Self { context, ..Self::default() }
+    }
+
+    fn configure(&mut self, text: &[u8]) -> Result<(), String> {
+        let configuration: Configuration<'_> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let keys = std::env::var(IDENTITY_KEYS).map_err(|_| format!("{IDENTITY_KEYS} is not set"))?;
+        let ring = KeyRing::parse(&keys)?;
+        let mut edge = |policy: &str, withdrawn| {
+            let edge = Edge::new(policy, withdrawn, &configuration.region, &ring, &mut self.fetcher);
+            edge.map(Rc::new).map_err(|error| error.to_string())
+        };
+        let (edge, follower) = match (configuration.policy, configuration.control) {
+            (Some(policy), None) => (Some(edge(policy.get(), Revocation::default())?), None),
+            (None, Some(control)) => {
+                let (mut follower, seed) =
+                    Follower::new(control, &configuration.region, configuration.seed.as_deref())?;
+                // Under an earlier configuration this Envoy may have got further.
+                let newer = follower.newer().inspect(|newer| follower.take(newer));
+                let bundle = newer.or(seed);
+                (bundle.map(|bundle| edge(bundle.policy.get(), bundle.revocation)).transpose()?, Some(follower))
+            }
+            _ => return Err("it needs either a `policy` or a `control`".to_owned()),
+        };
+        (self.edge, self.follower) = (edge, follower);
+        (self.region, self.ring) = (configuration.region, Some(ring));
+        self.stand();
+        Ok(())
+    }
+
+    /// Judges by a bundle from now on, and ends what it withdrew.
+    fn adopt(&mut self, bundle: &Bundle) -> Result<(), PolicyError> {
+        let Some(ring) = &self.ring else { return Ok(()) };
+        let edge = match self.edge.take_if(|edge| *edge.policy == *bundle.policy.get()) {
+            Some(edge) => {
+                edge.withdraw(&bundle.revocation);
+                edge
+            }
+            None => {
+                let withdrawn = bundle.revocation.clone();
+                let edge = Edge::new(bundle.policy.get(), withdrawn, &self.region, ring, &mut self.fetcher)?;
+                log::info!("cosygate: policy {} in force", bundle.rev);
+                Rc::new(edge)
+            }
+        };
+        let gate = edge.gate();
+        self.edge = Some(edge);
+        if let Some(follower) = &mut self.follower {
+            follower.take(bundle);
+        }
+        WORKER.with(|worker| {
+            let ended = worker.cut(&gate, self.context);
+            worker.names.count("cosygate_edge_streams_ended_total", u64::try_from(ended).unwrap_or_default());
+        });
+        Ok(())
+    }
+
+    /// Looks whether another worker has put a newer bundle in place.
+    fn follow(&mut self, now_ms: u64) {
+        if let Some(bundle) = self.follower.as_mut().and_then(Follower::newer)
+            && let Err(error) = self.adopt(&bundle)
+        {
+            // The leader judges by it, so this cannot be; what is in force stays.
+            log::error!("cosygate: bundle {} refused: {error}", bundle.serial);
+        }
+        if let (Some(follower), Some(ring)) = (&mut self.follower, &self.ring) {
+            WORKER.with(|worker| follower.tick(worker.id(), ring, now_ms));
+            follower.gauge();
+        }
+        self.stand();
+    }
+
+    /// Lets requests know how far the policy can be relied on.
+    fn stand(&self) {
+        if let (Some(edge), Some(follower)) = (&self.edge, &self.follower) {
+            edge.standing.set(follower.standing());
+        }
+    }
+}
+
 impl Context for Root {
     fn on_http_call_response(&mut self, call: u32, _headers: usize, body_size: usize, _trailers: usize) {
-        self.fetcher.answered(call, body_size);
+        let now_ms = host::now_ns().unwrap_or_default() / 1_000_000;
+        let asked = self.follower.as_mut().and_then(|follower| follower.asked(call).then_some(follower));
+        let Some(follower) = asked else { return self.fetcher.answered(call, body_size) };
+        if let Some((bundle, text)) = follower.answered(body_size, now_ms) {
+            let adopted = self.adopt(&bundle);
+            if let Some(follower) = &mut self.follower {
+                match adopted {
+                    Ok(()) => follower.publish(&bundle, &text, now_ms),
+                    Err(error) => follower.failed("policy", error.to_string(), now_ms),
+                }
+            }
+        }
+        // Asks again at once, so that the next change finds a question waiting.
+        self.follow(now_ms);
     }
 }
 
@@ -151,13 +272,13 @@ impl RootContext for Root {
     /// Refusing makes Envoy keep what it had: the last good policy, or at first start the filter
     /// that denies everything.
     fn on_configure(&mut self, _size: usize) -> bool {
-        let read = host::configuration()
-            .map_err(|error| format!("{error:?}"))
-            .and_then(|text| Edge::new(&text, &mut self.fetcher));
-        match read {
-            Ok(edge) => {
-                log::info!("cosygate: policy {} in force", edge.gate().rev);
-                self.edge = Some(Rc::new(edge));
+        let text = host::configuration().map_err(|error| format!("{error:?}"));
+        match text.and_then(|text| self.configure(&text)) {
+            Ok(()) => {
+                match &self.edge {
+                    Some(edge) => log::info!("cosygate: policy {} in force", edge.gate().rev),
+                    None => log::info!("cosygate: no policy yet"),
+                }
                 self.generation = WORKER.with(|worker| worker.next_generation());
                 // Without a tick nothing is fetched, renewed or counted, and all that fails closed.
                 let _ = host::set_tick_period_ms(TICK_MS);
@@ -171,12 +292,15 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        let Some(edge) = &self.edge else { return };
         let Ok(now_ns) = host::now_ns() else { return };
         let now_s = now_ns / 1_000_000_000;
+        // An older configuration ticks on while a stream of its time lives.
+        if WORKER.with(|worker| worker.generation() == self.generation) {
+            self.follow(now_ns / 1_000_000);
+        }
+        let Some(edge) = &self.edge else { return };
         WORKER.with(|worker| {
             edge.flush(&worker.names);
-            // An older configuration ticks on while a stream of its time lives.
             if worker.generation() != self.generation {
                 return;
             }
@@ -205,7 +329,7 @@ impl RootContext for Root {
         Some(ContextType::HttpContext)
     }
 
-    fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Exchange::new(self.edge.clone())))
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Exchange::new(context, self.edge.clone())))
     }
 }

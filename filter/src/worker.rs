@@ -4,7 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
 
+use gate::Gate;
+use gate::claims::Verified;
 use gate::flight::{RENEW_S, Taken};
 use gate::limit::Key;
 
@@ -36,12 +39,32 @@ impl Drop for Lease {
     }
 }
 
+/// A stream of a caller, to be ended should the caller's token be withdrawn; known until it is
+/// dropped.
+pub(crate) struct Stream(u32);
+
+impl Stream {
+    /// Makes it known.
+    pub(crate) fn of(context: u32, caller: &Rc<Verified>) -> Self {
+        WORKER.with(|worker| worker.streams.borrow_mut().insert(context, Rc::clone(caller)));
+        Self(context)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let _ = WORKER.try_with(|worker| worker.streams.borrow_mut().remove(&self.0));
+    }
+}
+
 /// The state of one worker.
 pub(crate) struct Worker {
     /// Random, so that a VM that follows a dead one holds none of its leases.
     id: u32,
     /// Users with requests under way here: how many, and when their leases were last renewed.
     leases: RefCell<HashMap<Key, (u32, u64)>>,
+    /// Streams under way, by context: whose they are.
+    streams: RefCell<HashMap<u32, Rc<Verified>>>,
     /// The configuration that came last; older ones live on until their last stream ends.
     generation: Cell<u64>,
     limiter: [Cell<u64>; Limiter::ALL.len()],
@@ -55,10 +78,30 @@ impl Worker {
         Self {
             id: (random >> 32) as u32,
             leases: RefCell::default(),
+            streams: RefCell::default(),
             generation: Cell::new(0),
             limiter: Default::default(),
             names: Names::default(),
         }
+    }
+
+    /// Its number among the workers of this Envoy.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Ends every stream whose token was withdrawn, and returns how many. `root` is the context
+    /// that asks.
+    pub(crate) fn cut(&self, gate: &Gate, root: u32) -> usize {
+        let is_cut = |verified: &Verified| verified.is_revoked(gate);
+        let streams: Vec<u32> =
+            self.streams.borrow().iter().filter(|(_, caller)| is_cut(caller)).map(|(context, _)| *context).collect();
+        for context in &streams {
+            // A stream that is gone by now has nothing to end.
+            let _ = host::set_effective_context(*context).and_then(|()| host::close_stream());
+        }
+        let _ = host::set_effective_context(root);
+        streams.len()
     }
 
     /// Begins another generation of configuration and returns its number.

@@ -55,6 +55,13 @@ impl TokenCache {
         }
     }
 
+    /// Forgets all tokens that `keep` does not keep.
+    pub fn retain(&mut self, keep: impl Fn(&Verified) -> bool) {
+        for entry in &mut self.places {
+            *entry = entry.take().filter(|(_, verified)| keep(verified));
+        }
+    }
+
     /// Remembers a token whose signature was verified.
     pub fn put(&mut self, token: &[u8], verified: Rc<Verified>) {
         if let Some(entry) = self.places.get_mut(place(token)) {

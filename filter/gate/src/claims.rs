@@ -61,15 +61,18 @@ impl Verified {
         self.scope.split(' ').any(|held| held == scope)
     }
 
-    /// Whether the policy withdrew the token. The latest moment of all that concern it counts.
-    pub fn is_revoked(&self, revocation: &Revocation) -> bool {
-        let by_name = [
-            revocation.issuers.get(&self.issuer),
-            revocation.users.get(&self.user_id),
-            self.session.as_ref().and_then(|session| revocation.sessions.get(session)),
-            self.token_id.as_ref().and_then(|token_id| revocation.tokens.get(token_id)),
-        ];
-        let latest = by_name.into_iter().flatten().max();
+    /// Whether the token was withdrawn. The latest moment of all that concern it counts.
+    pub fn is_revoked(&self, gate: &Gate) -> bool {
+        let by_name = |revocation: &Revocation| {
+            [
+                revocation.issuers.get(&self.issuer).copied(),
+                revocation.users.get(&self.user_id).copied(),
+                self.session.as_ref().and_then(|session| revocation.sessions.get(session)).copied(),
+                self.token_id.as_ref().and_then(|token_id| revocation.tokens.get(token_id)).copied(),
+            ]
+        };
+        let moments = [by_name(&gate.revocation), by_name(&gate.withdrawn)];
+        let latest = moments.as_flattened().iter().flatten().max();
         latest.is_some_and(|moment| self.issued_at.is_none_or(|issued| issued < *moment))
     }
 

@@ -16,8 +16,10 @@ pub use ring::{Begun, KeyRing, OpenError};
 
 /// The header's name.
 pub const HEADER: &str = "x-cosygate-identity";
-/// Its audience.
+/// Its audience, when an edge hands on a request.
 pub const AUDIENCE: &str = "origin";
+/// Its audience, when an edge asks on its own behalf. What comes from a client never has it.
+pub const CONTROL_AUDIENCE: &str = "control";
 /// How far the clocks of edge and origin may differ, in seconds.
 pub const CLOCK_SKEW_S: u64 = 5;
 
@@ -26,7 +28,7 @@ pub const CLOCK_SKEW_S: u64 = 5;
 pub struct Sealed<'a> {
     /// `edge:<region>`.
     pub iss: Cow<'a, str>,
-    /// Always [`AUDIENCE`].
+    /// [`AUDIENCE`] or [`CONTROL_AUDIENCE`].
     pub aud: Cow<'a, str>,
     /// The user id; absent on public routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,8 @@
 //!                                                      └─ lease ────► flight::take(cell, key, …, now)
 //! ```
 
+/// The signed bundle in which the control plane hands an edge all that it judges by.
+pub mod bundle;
 /// A bounded memory of tokens that were already verified.
 pub mod cache;
 /// What a token says about its bearer, and whether that holds now.
@@ -21,6 +23,8 @@ pub mod cors;
 pub mod fetch;
 /// Requests under way, per user, as leases that end by themselves.
 pub mod flight;
+/// How the workers of an edge follow the control plane together.
+pub mod follow;
 /// Which headers a client may not send, and where its credential stands.
 pub mod headers;
 /// The sealed header with which the edge tells the origin who is calling.

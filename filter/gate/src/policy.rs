@@ -57,6 +57,9 @@ pub struct Document {
     /// What happens when something that a decision needs is out of reach.
     #[serde(default)]
     pub failure: Failure,
+    /// How the policy reaches the edges.
+    #[serde(default)]
+    pub distribution: Distribution,
     /// A second policy. It is judged beside this one, differences are counted and logged, and
     /// nothing of it is ever enforced. It holds no third.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,6 +246,26 @@ pub struct Failure {
     /// When a limit cannot be counted: its place is taken by others who are active, or too many
     /// workers write at once.
     pub limits: FailureMode,
+    /// When an edge has not heard of the control plane for so long that its policy has run out.
+    pub policy: FailureMode,
+    /// When an edge has just been started and has not heard yet which tokens were withdrawn.
+    pub revocation: FailureMode,
+}
+
+/// How the policy reaches the edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Distribution {
+    /// How long an edge may judge by what it has when the control plane is out of reach, in
+    /// seconds; 60 to 2 592 000.
+    pub lifetime_s: u32,
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self { lifetime_s: 86_400 }
+    }
 }
 
 /// To refuse or to let pass.

@@ -40,7 +40,15 @@ pub struct Jws<'a> {
 /// # Errors
 /// The cause in two or three words, for the log.
 pub fn parse(token: &str) -> Result<Jws<'_>, &'static str> {
-    if token.len() > MAX_TOKEN_BYTES {
+    parse_up_to(token, MAX_TOKEN_BYTES)
+}
+
+/// The same for a signed text of up to `most` bytes that is no token.
+///
+/// # Errors
+/// As for a token.
+pub fn parse_up_to(token: &str, most: usize) -> Result<Jws<'_>, &'static str> {
+    if token.len() > most {
         return Err("token too long");
     }
     let (signed, signature) = token.rsplit_once('.').ok_or("not three parts")?;

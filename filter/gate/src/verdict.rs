@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::bundle::Standing;
 use crate::cache::TokenCache;
 use crate::claims::{self, Verified, invalid};
 use crate::cors;
@@ -24,6 +25,8 @@ pub struct Request<'a> {
     /// Gives the seconds until a charge could be paid again, if it cannot be paid now. Asked for
     /// only before a token is verified that nobody has seen yet.
     pub used_up: &'a dyn Fn(&Charge<'_>) -> Option<u64>,
+    /// How far the policy can be relied on.
+    pub standing: Standing,
 }
 
 /// What becomes of a request.
@@ -110,6 +113,7 @@ struct Judgement<'a, 'r> {
 impl<'a> Judgement<'a, '_> {
     fn pass(&mut self, cache: &mut TokenCache) -> Result<Pass<'a>, Problem> {
         let seen = self.request.seen;
+        self.request.standing.check_policy(self.gate, self.now)?;
         let path = canonical_path(seen.target)
             .ok_or_else(|| Problem::new(Code::RequestInvalid, "The path is too long or not in its canonical form."))?;
         let route = match self.gate.routes.find(path, seen.method) {
@@ -141,6 +145,7 @@ impl<'a> Judgement<'a, '_> {
     fn user(&mut self, route: &'a CompiledRoute, cache: &mut TokenCache) -> Result<Pass<'a>, Problem> {
         let (gate, seen) = (self.gate, self.request.seen);
         let credential = seen.credential()?;
+        self.request.standing.check_revocations(gate)?;
         if credential.from_cookie {
             seen.check_same_origin()?;
         }
@@ -199,7 +204,7 @@ impl<'a> Judgement<'a, '_> {
         let token = credential.text().ok_or_else(|| invalid("the credential is not a token"))?;
         let verified = Rc::new(self.verify_unknown(token)?);
         self.charge = None;
-        if verified.is_revoked(&self.gate.revocation) {
+        if verified.is_revoked(self.gate) {
             self.caller = Some(verified);
             return Err(Problem::new(Code::TokenRevoked, "The token was withdrawn. Log in again."));
         }

@@ -1,6 +1,7 @@
 //! The golden table, natively and in node.
 
 use cases::{Case, Expect};
+use gate::bundle::Standing;
 use gate::cache::TokenCache;
 use gate::headers::Seen;
 use gate::policy::Document;
@@ -18,7 +19,12 @@ fn verdict(gate: &Gate, cache: &mut TokenCache, case: &Case) -> Expect {
         .chain(lower.iter().map(|(name, value)| (name.as_str(), *value)))
         .map(|(name, value)| (name, value.as_bytes()))
         .collect();
-    let request = Request { seen: &Seen::new(&headers), address: &|| "192.0.2.1".to_owned(), used_up: &|_| None };
+    let request = Request {
+        seen: &Seen::new(&headers),
+        address: &|| "192.0.2.1".to_owned(),
+        used_up: &|_| None,
+        standing: Standing::default(),
+    };
     match judge(gate, cache, request, NOW) {
         Verdict::Pass(pass) => Expect {
             user: pass.caller.as_ref().map(|caller| caller.user_id.clone()),

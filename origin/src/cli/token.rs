@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use gate::bundle::Standing;
 use gate::cache::TokenCache;
 use gate::claims::invalid;
 use gate::headers::Seen;
@@ -73,7 +74,12 @@ pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitC
     let bearer = format!("Bearer {token}");
     let target = path.as_deref().unwrap_or("/");
     let headers = [(":method", method.as_bytes()), (":path", target.as_bytes()), ("authorization", bearer.as_bytes())];
-    let request = Request { seen: &Seen::new(&headers), address: &|| "127.0.0.1".to_owned(), used_up: &|_| None };
+    let request = Request {
+        seen: &Seen::new(&headers),
+        address: &|| "127.0.0.1".to_owned(),
+        used_up: &|_| None,
+        standing: Standing::default(),
+    };
     let (verdict, code) = describe(judge(&gate, &mut TokenCache::default(), request, now.unwrap_or_default()));
     super::print_json(&verdict)?;
     Ok(code)

@@ -134,7 +134,12 @@ mod tests {
         let header = format!("Bearer {}", body["token"].as_str().unwrap());
         let headers =
             [(":method", &b"POST"[..]), (":path", &b"/api/generate"[..]), ("authorization", header.as_bytes())];
-        let request = Request { seen: &Seen::new(&headers), address: &String::new, used_up: &|_| None };
+        let request = Request {
+            seen: &Seen::new(&headers),
+            address: &String::new,
+            used_up: &|_| None,
+            standing: Standing::default(),
+        };
         let now = app.app.clock.now_s();
         let Verdict::Pass(pass) = judge(&gate, &mut TokenCache::default(), request, now) else {
             panic!("the token is refused")

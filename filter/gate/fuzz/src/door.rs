@@ -1,3 +1,4 @@
+use gate::bundle::Standing;
 use gate::cache::TokenCache;
 use gate::headers::{Headers, Seen};
 use gate::policy::{Document, PolicyError};
@@ -40,7 +41,7 @@ pub fn compile(document: &Document) -> Result<Gate, PolicyError> {
 pub fn judge(gate: &Gate, cache: &mut TokenCache, asked: &Asked, now: u64) -> Outcome {
     let headers = with_pseudo_headers(asked);
     let seen = Seen::new(&headers);
-    let request = Request { seen: &seen, address: &|| "192.0.2.1".to_owned(), used_up: &|_| None };
+    let request = Request { seen: &seen, address: &|| "192.0.2.1".to_owned(), used_up: &|_| None, standing: Standing::default() };
     let verdict = gate::judge(gate, cache, request, now);
     let text = format!("{verdict:?}");
     let (passes, public, caller, code) = match verdict {

@@ -138,12 +138,27 @@ impl KeyRing {
         Some(token)
     }
 
-    /// Opens a sealed header that came with `method` and `target` (path and query) at `now`
+    /// Opens the sealed header of a request that an edge handed on.
+    ///
+    /// # Errors
+    /// As [`Self::open_for`].
+    pub fn open(&self, token: &str, method: &str, target: &str, now: u64) -> Result<Sealed<'static>, OpenError> {
+        self.open_for(AUDIENCE, token, method, target, now)
+    }
+
+    /// Opens a sealed header of `audience` that came with `method` and `target` (path and query) at `now`
     /// (seconds). Whether its id was seen before is the caller's to remember.
     ///
     /// # Errors
     /// The cause: form, key, signature, audience, time, method or target.
-    pub fn open(&self, token: &str, method: &str, target: &str, now: u64) -> Result<Sealed<'static>, OpenError> {
+    pub fn open_for(
+        &self,
+        audience: &str,
+        token: &str,
+        method: &str,
+        target: &str,
+        now: u64,
+    ) -> Result<Sealed<'static>, OpenError> {
         if token.len() > MAX_SEALED_BYTES {
             return Err(OpenError("too long"));
         }
@@ -165,7 +180,7 @@ impl KeyRing {
         }
         let sealed: Sealed<'_> =
             serde_json::from_slice(&decode(payload)?).map_err(|_| OpenError("claims are malformed"))?;
-        if sealed.aud != AUDIENCE || !sealed.iss.starts_with("edge:") {
+        if sealed.aud != audience || !sealed.iss.starts_with("edge:") {
             return Err(OpenError("for another audience"));
         }
         if now >= sealed.exp.saturating_add(CLOCK_SKEW_S) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Cors, Document, FailureMode, Identity, Issuer, KeysFrom, Limits, PolicyError, Revocation, refuse};
+use super::{Cors, Document, Failure, Identity, Issuer, KeysFrom, Limits, PolicyError, Revocation, refuse};
 use super::{LimitBy, Role, Route};
 use crate::cors::is_origin;
 use crate::fetch::Source;
@@ -75,10 +75,12 @@ pub struct Gate {
     pub limits: CompiledLimits,
     /// Pages of other sites.
     pub cors: Option<Cors>,
-    /// Withdrawn tokens.
+    /// Tokens that the policy withdraws.
     pub revocation: Revocation,
-    /// What happens when a limit cannot be counted.
-    pub limit_failure: FailureMode,
+    /// Tokens that were withdrawn beside that.
+    pub withdrawn: Revocation,
+    /// What happens when something that a decision needs is out of reach.
+    pub failure: Failure,
     /// A policy that is judged beside this one and never enforced.
     pub shadow: Option<Box<Gate>>,
     /// Goes before the name of every count, so that the shadow counts apart.
@@ -126,6 +128,9 @@ impl Gate {
         if !(1..=30).contains(&document.identity.lifetime_s) {
             return Err(refuse("/identity/lifetime_s", "must be 1 to 30 seconds"));
         }
+        if !(60..=2_592_000).contains(&document.distribution.lifetime_s) {
+            return Err(refuse("/distribution/lifetime_s", "must be 60 to 2592000 seconds"));
+        }
         check_revocation(document)?;
         Ok(Self {
             rev: document.rev,
@@ -136,10 +141,17 @@ impl Gate {
             limits: compile_limits(&document.limits, salt)?,
             cors: document.cors.as_ref().map(compile_cors).transpose()?,
             revocation: document.revocation.clone(),
-            limit_failure: document.failure.limits,
+            withdrawn: Revocation::default(),
+            failure: document.failure,
             shadow: None,
             salt,
         })
+    }
+
+    /// The same policy with these tokens withdrawn, beside its own.
+    #[must_use]
+    pub fn withdrawing(self, withdrawn: Revocation) -> Self {
+        Self { withdrawn, ..self }
     }
 
     /// The place of the issuer of exactly this name.

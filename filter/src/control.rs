@@ -1,0 +1,292 @@
+//! Following the control plane: one worker asks for bundles, all judge by what it gets.
+//!
+//! The worker that leads asks with a long poll, and what holds goes into shared data, where every
+//! worker finds it at its next tick. What does not hold changes nothing: the last good policy
+//! stays, and the next question tells the control plane why.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Duration;
+
+use gate::bundle::{self, Bundle, Refused, Standing, Version};
+use gate::claims::percent_encoded;
+use gate::follow::{self, Pointer};
+use gate::identity::{self, CONTROL_AUDIENCE, KeyRing, Sealed};
+use gate::keys::KeySet;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::host::{self, Map};
+use crate::shared;
+use crate::worker::WORKER;
+
+/// How long the leader waits for the other workers before it asks again.
+const SETTLE_MS: u64 = 1000;
+/// The longest error that is reported, in bytes.
+const MAX_ERROR_BYTES: usize = 200;
+
+/// Where the control plane is, and how it is known to be the right one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Envoy's name of the cluster.
+    cluster: String,
+    /// The host that is asked for.
+    authority: String,
+    /// The public root keys as a JWK Set: the current one, and the next one before it takes over.
+    roots: Value,
+}
+
+/// What one worker knows of the control plane.
+pub(crate) struct Follower {
+    settings: Settings,
+    roots: KeySet,
+    region: String,
+    /// The name of this Envoy.
+    node: String,
+    /// What is in force here, or the least that may be.
+    version: Version,
+    rev: u64,
+    /// The bundle in force, by name; empty if there is none.
+    tag: String,
+    expires_at: u64,
+    is_caught_up: bool,
+    /// The question under way.
+    call: Option<u32>,
+    /// Failures in a row.
+    failures: u32,
+    /// Not to ask before this.
+    ask_at_ms: u64,
+    /// Other workers are waited for until this.
+    settled_at_ms: u64,
+    /// What was wrong with the last bundle.
+    error: String,
+}
+
+impl Follower {
+    /// Reads the settings and the seed, a bundle that was signed when the configuration was
+    /// written. Returns it, too: it is in force until there is a newer one, and nothing older
+    /// will ever be.
+    pub(crate) fn new(settings: Settings, region: &str, seed: Option<&str>) -> Result<(Self, Option<Bundle>), String> {
+        let roots = KeySet::from_jwks(&settings.roots).map_err(|reason| format!("roots: {reason}"))?;
+        let seed = seed.map(|seed| bundle::open(seed.as_bytes(), &roots, region)).transpose();
+        let seed = seed.map_err(|refused| format!("seed: {refused}"))?;
+        let node = host::property(&["node", "id"]).unwrap_or_default();
+        let mut follower = Self {
+            settings,
+            roots,
+            region: region.to_owned(),
+            node: String::from_utf8_lossy(&node).into_owned(),
+            version: Version::default(),
+            rev: 0,
+            tag: String::new(),
+            expires_at: 0,
+            is_caught_up: false,
+            call: None,
+            failures: 0,
+            ask_at_ms: 0,
+            settled_at_ms: 0,
+            error: String::new(),
+        };
+        if let Some(seed) = &seed {
+            follower.take(seed);
+        }
+        Ok((follower, seed))
+    }
+
+    /// How far the policy in force can be relied on.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing { expires_at: self.expires_at, is_caught_up: self.is_caught_up }
+    }
+
+    /// Notes that a bundle is in force here.
+    pub(crate) fn take(&mut self, bundle: &Bundle) {
+        self.version = bundle.version();
+        self.rev = bundle.rev;
+        self.tag.clone_from(&bundle.jti);
+        self.expires_at = bundle.exp;
+    }
+
+    /// The bundle that the leader has put in place since, if it has. [`Self::take`] it.
+    pub(crate) fn newer(&mut self) -> Option<Bundle> {
+        // Asked first: whoever knows that somebody has heard must find what was heard.
+        let heard = shared::read(&self.name("heard")).is_ok_and(|(cell, _)| !cell.is_empty());
+        let (cell, _) = shared::read(&self.name("pointer")).ok()?;
+        let pointer = Pointer::read(&cell);
+        if pointer.version <= self.version {
+            self.is_caught_up |= heard;
+            return None;
+        }
+        let (text, _) = shared::read(&self.slot(pointer)).ok()?;
+        let bundle = bundle::open(&text, &self.roots, &self.region).ok()?;
+        // Otherwise the slot has been written anew, and the pointer will follow.
+        (bundle.version() == pointer.version).then_some(bundle)
+    }
+
+    /// Gives a sign of life, and asks if it is this worker's turn and time.
+    pub(crate) fn tick(&mut self, worker: u32, ring: &KeyRing, now_ms: u64) {
+        let roll = shared::update(&self.name("roll"), |cell| {
+            let roll = follow::enrol(cell, worker, self.version, now_ms);
+            (roll.clone(), Some(roll))
+        });
+        let leads = shared::update(&self.name("lead"), |cell| {
+            let lease = follow::lead(cell, worker, now_ms);
+            (lease.is_some(), lease)
+        });
+        if !matches!(leads, Ok(true)) || self.call.is_some() || now_ms < self.ask_at_ms {
+            return;
+        }
+        let oldest = roll.ok().and_then(|roll| follow::oldest(&roll, now_ms)).unwrap_or_default();
+        if oldest < self.version && now_ms < self.settled_at_ms {
+            return;
+        }
+        self.ask(oldest, ring, now_ms);
+    }
+
+    /// Asks for a newer bundle, and tells what all workers here judge by.
+    fn ask(&mut self, oldest: Version, ring: &KeyRing, now_ms: u64) {
+        let now_s = now_ms / 1000;
+        let target = format!(
+            "/internal/edge/bundle?node={}&serial={}&rev={}&error={}",
+            percent_encoded(&self.node),
+            oldest.serial,
+            self.rev,
+            percent_encoded(&self.error),
+        );
+        let sealed = ring.seal(&Sealed {
+            iss: bundle::audience(&self.region).into(),
+            aud: CONTROL_AUDIENCE.into(),
+            sub: None,
+            sub_iss: None,
+            role: None,
+            scope: None,
+            sid: None,
+            auth_time: None,
+            rev: self.rev,
+            jti: random().to_string().into(),
+            iat: now_s,
+            exp: now_s + 30,
+            htm: "GET".into(),
+            htu: target.as_str().into(),
+        });
+        let Some(sealed) = sealed else { return };
+        let tag = format!("\"{}\"", self.tag);
+        let wait = format!("wait={}", follow::WAIT_S);
+        let mut headers = vec![(identity::HEADER, sealed.as_str()), ("prefer", &wait)];
+        if !self.tag.is_empty() {
+            headers.push(("if-none-match", &tag));
+        }
+        let timeout = Duration::from_secs(follow::TIMEOUT_S);
+        self.call = host::call(&self.settings.cluster, &self.settings.authority, &target, &headers, timeout);
+        if self.call.is_none() {
+            self.failed("no cluster", "this Envoy has no such cluster".to_owned(), now_ms);
+        }
+    }
+
+    /// Whether an answer is to a question of this worker's.
+    pub(crate) fn asked(&mut self, call: u32) -> bool {
+        self.call.take_if(|asked| *asked == call).is_some()
+    }
+
+    /// The bundle of an answer, if it is newer and holds. [`Self::publish`] it, or say that it
+    /// [`Self::failed`].
+    pub(crate) fn answered(&mut self, size: usize, now_ms: u64) -> Option<(Bundle, Vec<u8>)> {
+        let status = host::header(Map::CallResponse, ":status").unwrap_or_default();
+        match status.as_slice() {
+            b"200" => {}
+            b"304" => {
+                self.heard("unchanged");
+                return None;
+            }
+            b"" => {
+                self.failed("unreachable", "no answer in time".to_owned(), now_ms);
+                return None;
+            }
+            other => {
+                self.failed("unreachable", format!("status {}", String::from_utf8_lossy(other)), now_ms);
+                return None;
+            }
+        }
+        match self.read(size, now_ms / 1000) {
+            Ok(read) => Some(read),
+            Err(Refused { reason, detail }) => {
+                self.failed(reason, detail, now_ms);
+                None
+            }
+        }
+    }
+
+    fn read(&self, size: usize, now_s: u64) -> Result<(Bundle, Vec<u8>), Refused> {
+        // One byte more than may be is enough to see that it is too much.
+        let text = host::call_response_body(size.min(bundle::MAX_BUNDLE_BYTES + 1))
+            .map_err(|error| Refused { reason: "unreadable", detail: format!("{error:?}") })?;
+        let bundle = bundle::open(&text, &self.roots, &self.region)?;
+        bundle.check(self.version, now_s)?;
+        Ok((bundle, text))
+    }
+
+    /// Puts a bundle that this worker judges by already where all find it.
+    pub(crate) fn publish(&mut self, bundle: &Bundle, text: &[u8], now_ms: u64) {
+        let known = shared::read(&self.name("pointer")).map(|(cell, _)| Pointer::read(&cell)).unwrap_or_default();
+        if known.version < bundle.version() {
+            let next = known.next(bundle.version());
+            // The text first: who follows the pointer finds it there.
+            let put = host::set_shared(&self.slot(next), text, host::ANY)
+                .and_then(|()| host::set_shared(&self.name("pointer"), &next.write(), host::ANY));
+            if put.is_err() {
+                return self.failed("not shared", "shared data cannot be written".to_owned(), now_ms);
+            }
+        }
+        self.settled_at_ms = now_ms + SETTLE_MS;
+        self.heard("applied");
+    }
+
+    fn heard(&mut self, outcome: &str) {
+        // Those who cannot read it ask the control plane themselves once they lead.
+        let _ = host::set_shared(&self.name("heard"), b"1", host::ANY);
+        self.is_caught_up = true;
+        self.failures = 0;
+        self.ask_at_ms = 0;
+        self.error.clear();
+        count(outcome);
+    }
+
+    /// Notes why a question came to nothing; the last good policy stays.
+    pub(crate) fn failed(&mut self, reason: &str, detail: String, now_ms: u64) {
+        self.failures = self.failures.saturating_add(1);
+        self.ask_at_ms = now_ms + follow::pause_ms(self.failures, random());
+        let mut error = format!("{reason}: {detail}");
+        while error.len() > MAX_ERROR_BYTES {
+            error.pop();
+        }
+        if error != self.error {
+            log::warn!("cosygate: no newer bundle: {error}");
+            self.error = error;
+        }
+        count(&reason.replace(' ', "_"));
+    }
+
+    /// Hands Envoy what is known.
+    pub(crate) fn gauge(&self) {
+        WORKER.with(|worker| {
+            worker.names.gauge("cosygate_edge_bundle_serial", self.version.serial);
+            worker.names.gauge("cosygate_edge_bundle_expires_seconds", self.expires_at);
+        });
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("cosygate/1/bundle/{}/{what}", self.region)
+    }
+
+    fn slot(&self, pointer: Pointer) -> String {
+        self.name(if pointer.slot == 0 { "slot/0" } else { "slot/1" })
+    }
+}
+
+fn count(outcome: &str) {
+    WORKER.with(|worker| worker.names.count(&format!("cosygate_edge_bundles_total|outcome={outcome}|"), 1));
+}
+
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
