@@ -8,6 +8,8 @@
 mod compile;
 /// Who may issue tokens, and what they look like.
 mod issuer;
+/// What is well formed and still cannot be meant.
+mod meaning;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -132,6 +132,7 @@ impl Gate {
             return Err(refuse("/distribution/lifetime_s", "must be 60 to 2592000 seconds"));
         }
         check_revocation(document)?;
+        super::meaning::check(document)?;
         Ok(Self {
             rev: document.rev,
             issuers,
