@@ -15,7 +15,9 @@ use crate::files;
 use crate::store::User;
 
 /// What tokens of a login may be used for.
-const SCOPE: &str = "speech";
+pub(crate) const SCOPE: &str = "speech";
+/// The `typ` of our tokens (RFC 9068, section 2.1).
+pub(crate) const TOKEN_TYPE: &str = "at+jwt";
 
 /// Signs tokens.
 pub struct Issuer {
@@ -131,7 +133,7 @@ impl Issuer {
             iat: now_s,
             exp: now_s + grant.lifetime_s,
         };
-        let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.key_id});
+        let header = json!({"alg": "EdDSA", "typ": TOKEN_TYPE, "kid": self.key_id});
         let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(&claims).unwrap_or_default(), &mut token);

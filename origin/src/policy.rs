@@ -6,6 +6,9 @@
 //!                             └─ invalid: one line in the log, the last good one stays
 //! ```
 
+/// What a policy needs when one of its issuers has the origin's keys.
+mod own;
+
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -89,20 +92,8 @@ pub struct PolicyCenter {
 /// What is wrong, and where.
 pub fn check(bytes: &[u8], jwks: &Value) -> Result<Document, PolicyError> {
     let document = Document::parse(bytes)?;
-    Gate::new(&document.clone().with_origin_keys(jwks), &environment_secret)?;
-    let own = |issuer: &Issuer| issuer.keys.from == Some(KeysFrom::Origin);
-    for (index, issuer) in document.issuers.iter().enumerate().filter(|(_, issuer)| own(issuer)) {
-        // Accounts here are known by their bare id; with a prefix, another issuer could be without
-        // one and name them.
-        if issuer.user_prefix.is_some() {
-            let message = "the origin's own issuer has no prefix; give one to the other issuers".to_owned();
-            return Err(PolicyError { at: format!("/issuers/{index}/user_prefix"), message });
-        }
-    }
-    if document.issuers.iter().filter(|issuer| own(issuer)).count() > 1 {
-        let message = "only one issuer can have the origin's keys".to_owned();
-        return Err(PolicyError { at: "/issuers".to_owned(), message });
-    }
+    let gate = Gate::new(&document.clone().with_origin_keys(jwks), &environment_secret)?;
+    own::check(&document, &gate)?;
     Ok(document)
 }
 

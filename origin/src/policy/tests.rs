@@ -98,23 +98,3 @@ async fn a_rev_in_the_file_may_run_ahead() {
     assert_eq!(app.app.policy.now().record.rev, 40);
     assert_eq!(edge_version(&app), "40");
 }
-
-#[test]
-fn the_origins_own_issuer_is_one_and_has_no_prefix() {
-    let jwks = crate::issuer::Issuer::sample_jwks();
-    assert!(check(BUILT_IN, &jwks).is_ok());
-    let changed = |change: &dyn Fn(&mut Value)| {
-        let mut document: Value = serde_json::from_slice(BUILT_IN).unwrap();
-        change(&mut document);
-        check(document.to_string().as_bytes(), &jwks).unwrap_err().at
-    };
-    assert_eq!(changed(&|policy| policy["issuers"][0]["user_prefix"] = json!("own")), "/issuers/0/user_prefix");
-    let second = |policy: &mut Value| {
-        let mut issuer = policy["issuers"][0].clone();
-        issuer["issuer"] = json!("second");
-        issuer["user_prefix"] = json!("second");
-        policy["issuers"].as_array_mut().unwrap().push(issuer);
-    };
-    assert_eq!(changed(&second), "/issuers/1/user_prefix");
-    assert_eq!(changed(&|policy| policy["colour"] = json!("red")), "");
-}

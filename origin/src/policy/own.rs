@@ -1,0 +1,117 @@
+//! What a policy needs when one of its issuers has the origin's keys. A policy for another
+//! application has no such issuer, and nothing here concerns it.
+
+use gate::Gate;
+use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Route};
+use gate::route::Found;
+
+use crate::caller::ADMIN_ROLE;
+use crate::issuer::{SCOPE, TOKEN_TYPE};
+
+/// Where only admins go.
+const ADMIN: &str = "/api/admin/";
+/// Where nobody goes from outside.
+const RESERVED: &str = "/internal/";
+
+/// Refuses the first thing that would lock everybody out of this server, or let them in too far.
+/// The shadow is held to the same, for it is meant to come into force.
+pub(super) fn check(document: &Document, gate: &Gate) -> Result<(), PolicyError> {
+    check_one(document, gate)?;
+    match (&document.shadow, &gate.shadow) {
+        (Some(document), Some(gate)) => check_one(document, gate)
+            .map_err(|error| PolicyError { at: format!("/shadow{}", error.at), message: error.message }),
+        _ => Ok(()),
+    }
+}
+
+fn check_one(document: &Document, gate: &Gate) -> Result<(), PolicyError> {
+    let is_own = |issuer: &Issuer| issuer.keys.from == Some(KeysFrom::Origin);
+    for (index, issuer) in document.issuers.iter().enumerate().filter(|(_, issuer)| is_own(issuer)) {
+        check_issuer(issuer, &format!("/issuers/{index}"))?;
+    }
+    // None of them has a prefix now, and no two issuers have the same: there is one, or none.
+    let Some(issuer) = document.issuers.iter().find(|issuer| is_own(issuer)) else { return Ok(()) };
+    if document.registration.open && document.registration.role == ADMIN_ROLE {
+        return Err(refuse("/registration/role", "anybody who registers would be an admin; choose another role"));
+    }
+    check_login(gate, issuer)?;
+    let ours_alone = document.issuers.iter().all(is_own);
+    for (index, route) in document.routes.iter().enumerate() {
+        let at = format!("/routes/{index}");
+        if reaches(document, route, RESERVED) {
+            let message = "would lead to /internal/, which is reserved; use longer prefixes";
+            return Err(refuse(format!("{at}/prefix"), message));
+        }
+        if reaches(document, route, ADMIN) {
+            check_admin(route, &at)?;
+        }
+        let ungiven = |scope: &String| SCOPE.split(' ').all(|given| given != scope);
+        if let Some(place) = route.scopes.iter().position(ungiven).filter(|_| ours_alone) {
+            let message = format!("the tokens of this server have only `{SCOPE}`, so nobody could call this");
+            return Err(refuse(format!("{at}/scopes/{place}"), message));
+        }
+    }
+    Ok(())
+}
+
+fn check_issuer(issuer: &Issuer, at: &str) -> Result<(), PolicyError> {
+    // Accounts here are known by their bare id; with a prefix, another issuer could be without one
+    // and name them.
+    if issuer.user_prefix.is_some() {
+        let message = "the origin's own issuer has no prefix; give one to the other issuers";
+        return Err(refuse(format!("{at}/user_prefix"), message));
+    }
+    if !issuer.types.iter().any(|accepted| accepted.eq_ignore_ascii_case(TOKEN_TYPE)) {
+        let message = format!("the tokens of this server say `{TOKEN_TYPE}`; without it no login would be of use");
+        return Err(refuse(format!("{at}/types"), message));
+    }
+    Ok(())
+}
+
+/// Whoever cannot show a token yet must come through to where one is given.
+fn check_login(gate: &Gate, issuer: &Issuer) -> Result<(), PolicyError> {
+    let name = &issuer.issuer;
+    match gate.routes.find("/login", "POST") {
+        Found::Route(route) if route.public => Ok(()),
+        Found::Route(route) => Err(refuse(
+            format!("/routes/{}", route.index),
+            format!("who logs in has no token of `{name}` yet; make POST /login public"),
+        )),
+        _ => Err(refuse(
+            "/routes",
+            format!(
+                "nobody could get a token of `{name}`; \
+                 add {{\"path\": \"/login\", \"methods\": [\"POST\"], \"public\": true}}"
+            ),
+        )),
+    }
+}
+
+fn check_admin(route: &Route, at: &str) -> Result<(), PolicyError> {
+    if route.public {
+        return Err(refuse(at, format!("would open {ADMIN} to everybody; let only the role `{ADMIN_ROLE}` call")));
+    }
+    match route.roles.iter().position(|role| role != ADMIN_ROLE) {
+        Some(place) => Err(refuse(
+            format!("{at}/roles/{place}"),
+            format!("would open {ADMIN} to more than the role `{ADMIN_ROLE}`; take it out or use longer prefixes"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether a route decides about any path under `area`: it lies there, or it is the longest prefix
+/// that the whole of it lies under.
+fn reaches(document: &Document, route: &Route, area: &str) -> bool {
+    let inside = |pattern: &Option<String>| pattern.as_ref().is_some_and(|pattern| pattern.starts_with(area));
+    let around = document.routes.iter().filter_map(|route| route.prefix.as_deref());
+    let around = around.filter(|prefix| area.starts_with(prefix)).max_by_key(|prefix| prefix.len());
+    inside(&route.path) || inside(&route.prefix) || (around.is_some() && route.prefix.as_deref() == around)
+}
+
+fn refuse(at: impl Into<String>, message: impl Into<String>) -> PolicyError {
+    PolicyError { at: at.into(), message: message.into() }
+}
+
+#[cfg(test)]
+mod tests;
