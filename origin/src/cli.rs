@@ -37,7 +37,7 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::Command),
-    /// Check, publish or show the policy.
+    /// Check, compare, publish or show the policy.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Add and list users, change roles.

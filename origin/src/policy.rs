@@ -6,6 +6,8 @@
 //!                             └─ invalid: one line in the log, the last good one stays
 //! ```
 
+/// What changes from one policy to another.
+pub mod diff;
 /// What a policy needs when one of its issuers has the origin's keys.
 mod own;
 

@@ -20,6 +20,14 @@ pub(crate) enum Command {
         /// The policy.
         file: PathBuf,
     },
+    /// Say what changes from one policy to another.
+    #[command(after_help = "Example: cosygate policy diff data/policy.json next.json")]
+    Diff {
+        /// The policy as it was.
+        old: PathBuf,
+        /// The policy as it would be.
+        new: PathBuf,
+    },
     /// Check a policy and put it in place of the watched one.
     #[command(after_help = "Example: cosygate policy publish policy.json")]
     Publish {
@@ -41,6 +49,10 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
                 .with_context(|| format!("{} is not valid", file.display()))?;
             super::print(format!("{} is valid", file.display()))?;
         }
+        Command::Diff { old, new } => {
+            let changes = policy::diff::sentences(&document(&old)?, &document(&new)?);
+            super::print(if changes.is_empty() { "nothing changes".to_owned() } else { changes.join("\n") })?;
+        }
         Command::Publish { file } => {
             let target = settings.policy_file();
             policy::publish(&super::read(&file)?, &Issuer::sample_jwks(), &target)?;
@@ -60,4 +72,9 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a policy that need not be sound, only readable.
+fn document(file: &PathBuf) -> anyhow::Result<Document> {
+    Document::parse(&super::read(file)?).with_context(|| file.display().to_string())
 }
