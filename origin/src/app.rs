@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
@@ -19,15 +18,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::{Passwords, fold_username};
 use crate::blobs::{BlobError, Blobs};
+use crate::bundles::Signer;
 use crate::caller::ADMIN_ROLE;
 use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
 use crate::issuer::Issuer;
-use crate::policy::{CenterError, PolicyCenter};
+use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
+use crate::signing::SigningJwk;
 use crate::store::{AuditEntry, Store, StoreError, User};
 use crate::{files, metrics_listener, routes, upkeep};
 
@@ -54,7 +55,7 @@ pub struct App {
     /// Generations under way.
     pub tasks: TaskTracker,
     /// The server is on its way out.
-    pub is_stopping: AtomicBool,
+    pub stopping: CancellationToken,
 }
 
 /// Why the server does not start or ended badly. One line each.
@@ -110,6 +111,22 @@ pub fn open_issuer(settings: &Settings) -> Result<Issuer, AppError> {
     Issuer::load_or_make(&file).map_err(|error| AppError::File(file, error))
 }
 
+/// Reads the root key by which edges know what they are told, or makes it, and the one that will
+/// follow it, if there is one.
+///
+/// # Errors
+/// The keys folder or a key.
+pub fn open_signer(settings: &Settings) -> Result<Signer, AppError> {
+    make_folder(&settings.keys_folder())?;
+    let (file, next) = (settings.root_key_file(), settings.next_root_key_file());
+    let root = SigningJwk::load_or_make(&file).map_err(|error| AppError::File(file, error))?;
+    let next = match next.exists() {
+        true => Some(SigningJwk::load(&next).map_err(|error| AppError::File(next, error))?),
+        false => None,
+    };
+    Ok(Signer::new(root, next))
+}
+
 impl App {
     /// Puts the server together; makes keys, tables, policy and administrator at the first start.
     ///
@@ -146,8 +163,9 @@ impl App {
                 .map_err(|error| AppError::File(settings.filter_wasm.clone(), error))?,
             file: settings.edge_file(),
         };
-        let policy =
-            PolicyCenter::start(settings.policy_file(), edge, issuer.jwks(), store.clone(), clock.clone()).await?;
+        let file = PolicyFile { path: settings.policy_file(), is_master: settings.policy_file.is_some() };
+        let signer = open_signer(&settings)?;
+        let policy = PolicyCenter::start(file, edge, issuer.jwks(), signer, store.clone(), clock.clone()).await?;
         Ok(Self {
             settings,
             clock,
@@ -159,7 +177,7 @@ impl App {
             engine,
             door,
             tasks: TaskTracker::new(),
-            is_stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
         })
     }
 
@@ -280,7 +298,7 @@ pub async fn serve(app: Arc<App>, stop: CancellationToken) -> Result<(), AppErro
     let background = TaskTracker::new();
     let (watching, keeping) = (Arc::clone(&app), Arc::clone(&app));
     let (watch_until, keep_until, serve_until) = (ended.clone(), ended.clone(), ended.clone());
-    background.spawn(async move { watching.policy.watch(watch_until).await });
+    background.spawn(async move { watching.policy.follow(watch_until).await });
     background.spawn(async move { upkeep::run(&keeping, keep_until).await });
     background.spawn(metrics_listener::keep(metrics_listener::install()?, ended.clone()));
     let metrics_router = metrics_listener::router(Arc::clone(&app))?;
@@ -300,7 +318,7 @@ pub async fn serve(app: Arc<App>, stop: CancellationToken) -> Result<(), AppErro
         () = stop.cancelled() => {}
         served = &mut serving => return Err(AppError::Other(format!("the listener ended: {served:?}"))),
     }
-    app.is_stopping.store(true, Ordering::Relaxed);
+    app.stopping.cancel();
     tracing::info!(seconds = app.settings.drain_seconds, "stopping: what runs may end");
     let until = Instant::now() + Duration::from_secs(app.settings.drain_seconds);
     app.tasks.close();

@@ -1,5 +1,5 @@
-//! Who is calling. A [`Caller`] comes only from an opened identity header, an [`Admin`] only from
-//! a [`Caller`]; handlers and the store take these permits instead of strings.
+//! Who is calling. A [`Caller`] or an [`Edge`] comes only from an opened identity header, an
+//! [`Admin`] only from a [`Caller`]; handlers and the store take these permits instead of strings.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -32,6 +32,12 @@ pub struct Caller {
     user_id: String,
     role: String,
     visit: Visit,
+}
+
+/// An edge that asks on its own behalf.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    region: String,
 }
 
 /// A [`Caller`] who administers.
@@ -80,6 +86,26 @@ impl Caller {
     /// An audit row about this request as it stands now.
     pub fn audit(&self, clock: &Clock, action: &'static str, result: &'static str) -> AuditEntry {
         AuditEntry { user_id: Some(self.user_id.clone()), ..self.visit.audit(clock, action, result) }
+    }
+}
+
+impl Edge {
+    /// The edge that sealed this.
+    pub(crate) fn from_sealed(sealed: &Sealed<'_>) -> Option<Self> {
+        Some(Self { region: sealed.iss.strip_prefix("edge:")?.to_owned() })
+    }
+
+    /// Where it stands.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Edge {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(Refusal::not_found)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod policy;
+mod revoke;
 mod serve;
 mod token;
 mod user;
@@ -37,9 +38,12 @@ enum Command {
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::Command),
-    /// Check, compare, publish or show the policy.
+    /// Check, compare, publish, roll back and follow the policy.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Withdraw tokens before their time.
+    #[command(subcommand)]
+    Revoke(revoke::Command),
     /// Add and list users, change roles.
     #[command(subcommand)]
     User(user::Command),
@@ -61,6 +65,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve::run(settings, options).await,
         Command::Config(command) => config::run(&settings, &command),
         Command::Policy(command) => policy::run(&settings, command).await,
+        Command::Revoke(command) => revoke::run(&settings, command).await,
         Command::User(command) => user::run(&settings, command).await,
         Command::Token(command) => token::run(&settings, command),
         Command::Migrate => {
@@ -74,6 +79,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// Reads a file and names it if that fails.
 fn read(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| file.display().to_string())
+}
+
+/// Under which name a change by the command line is recorded.
+fn author() -> String {
+    format!("cli:{}", std::env::var("USER").ok().filter(|name| !name.is_empty()).as_deref().unwrap_or("somebody"))
 }
 
 /// Prints lines. A reader that has read enough is no error.

@@ -209,6 +209,16 @@ impl Settings {
         self.keys_folder().join("issuer.jwk")
     }
 
+    /// The root key, by which edges know what the control plane tells them.
+    pub fn root_key_file(&self) -> PathBuf {
+        self.keys_folder().join("root.jwk")
+    }
+
+    /// The root key that will follow.
+    pub fn next_root_key_file(&self) -> PathBuf {
+        self.keys_folder().join("root-next.jwk")
+    }
+
     /// The keys that seal identities, when no setting gives them.
     pub fn identity_keys_file(&self) -> PathBuf {
         self.keys_folder().join("identity.keys")

@@ -1,5 +1,6 @@
-//! What the edge reads: one file with the filter and its policy, in the form of an Envoy
-//! `DiscoveryResponse` (extension config discovery), replaced whenever the policy changes.
+//! What the edge is started with: one file with the filter, the keys by which it knows the control
+//! plane and a bundle to begin with, in the form of an Envoy `DiscoveryResponse` (extension config
+//! discovery). Everything that changes later the edge fetches.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ use crate::files;
 const TEMPLATE: &str = include_str!("../../envoy/ecds/filter.json");
 /// The variable with the keys that seal identities.
 const IDENTITY_KEYS: &str = "COSYGATE_IDENTITY_KEYS";
+/// Envoy's cluster of the origin, as in envoy.yaml.
+const CLUSTER: &str = "origin";
 
 /// Where the edge's file lies and what it names.
 #[derive(Clone, Debug)]
@@ -26,32 +29,39 @@ pub struct EdgeConfig {
     pub file: PathBuf,
 }
 
+/// The variables whose values the filter gets, and no others: identity keys and the shared secrets
+/// of issuers.
+pub fn variables(document: &Document) -> Vec<&str> {
+    let mut variables = vec![IDENTITY_KEYS];
+    let shadow = document.shadow.iter().flat_map(|shadow| &shadow.issuers);
+    for name in document.issuers.iter().chain(shadow).filter_map(|issuer| issuer.keys.secret_env.as_deref()) {
+        if !variables.contains(&name) {
+            variables.push(name);
+        }
+    }
+    variables
+}
+
 impl EdgeConfig {
-    /// Replaces the edge's file. `document` has its revision and the origin's keys in it.
+    /// Replaces the edge's file. `tag` names the seed.
     ///
     /// # Errors
     /// The disk's; the edge keeps the file it had.
-    pub fn publish(&self, document: &Document) -> io::Result<()> {
+    pub fn publish(&self, roots: &Value, tag: &str, seed: &str, variables: &[&str]) -> io::Result<()> {
         if let Some(folder) = self.file.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let mut content = serde_json::to_vec_pretty(&self.render(document)?)?;
+        let mut content = serde_json::to_vec_pretty(&self.render(roots, tag, seed, variables)?)?;
         content.push(b'\n');
         files::replace(&self.file, &content, files::READABLE)
     }
 
-    fn render(&self, document: &Document) -> io::Result<Value> {
-        // The filter gets the values of these variables and of no others.
-        let mut variables = vec![IDENTITY_KEYS];
-        for name in document.issuers.iter().filter_map(|issuer| issuer.keys.secret_env.as_deref()) {
-            if !variables.contains(&name) {
-                variables.push(name);
-            }
-        }
-        let configuration = json!({"region": self.region, "policy": document}).to_string();
+    fn render(&self, roots: &Value, tag: &str, seed: &str, variables: &[&str]) -> io::Result<Value> {
+        let control = json!({"cluster": CLUSTER, "authority": "cosygate", "roots": roots});
+        let configuration = json!({"region": self.region, "control": control, "seed": seed}).to_string();
         let mut response: Value = serde_json::from_str(TEMPLATE)?;
         for (place, value) in [
-            ("/version_info", json!(document.rev.to_string())),
+            ("/version_info", json!(tag)),
             ("/resources/0/typed_config/config/vm_config/code/local/filename", json!(self.filter_wasm)),
             ("/resources/0/typed_config/config/vm_config/environment_variables/host_env_keys", json!(variables)),
             ("/resources/0/typed_config/config/configuration/value", json!(configuration)),
@@ -68,9 +78,8 @@ mod tests {
     use crate::policy::BUILT_IN;
 
     #[test]
-    fn the_edge_gets_the_filter_its_policy_and_the_names_of_its_secrets() {
+    fn the_edge_gets_the_filter_a_seed_and_the_names_of_its_secrets() {
         let mut document = Document::parse(BUILT_IN).unwrap();
-        document.rev = 7;
         let mut partner = document.issuers[0].clone();
         partner.keys = serde_json::from_value(json!({"secret_env": "PARTNER_SECRET"})).unwrap();
         document.issuers.push(partner);
@@ -80,15 +89,16 @@ mod tests {
             filter_wasm: "/opt/filter.wasm".into(),
             file: folder.path().join("edge/filter.json"),
         };
-        config.publish(&document).unwrap();
+        let roots = json!({"keys": []});
+        config.publish(&roots, "7-1", "a.b.c", &variables(&document)).unwrap();
 
         let mut written: Value = serde_json::from_slice(&std::fs::read(&config.file).unwrap()).unwrap();
         let value = written.pointer_mut("/resources/0/typed_config/config/configuration/value").unwrap().take();
         let inner: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
-        assert_eq!(inner["region"], "local");
-        assert_eq!(serde_json::from_value::<Document>(inner["policy"].clone()).unwrap(), document);
+        let control = json!({"cluster": "origin", "authority": "cosygate", "roots": roots});
+        assert_eq!(inner, json!({"region": "local", "seed": "a.b.c", "control": control}));
         let mut expected: Value = serde_json::from_str(TEMPLATE).unwrap();
-        expected["version_info"] = json!("7");
+        expected["version_info"] = json!("7-1");
         let config = &mut expected["resources"][0]["typed_config"]["config"];
         config["vm_config"]["code"]["local"]["filename"] = json!("/opt/filter.wasm");
         config["vm_config"]["environment_variables"]["host_env_keys"] =
@@ -96,7 +106,8 @@ mod tests {
         config["configuration"]["value"] = Value::Null;
         let allowed = &config["vm_config"]["capability_restriction_config"]["allowed_capabilities"];
         // A callback that is not listed is never called: without the first, every request would pass.
-        for vital in ["proxy_on_request_headers", "proxy_on_request_trailers", "proxy_on_delete"] {
+        for vital in ["proxy_on_request_headers", "proxy_on_request_trailers", "proxy_on_delete", "proxy_close_stream"]
+        {
             assert!(allowed[vital].is_object(), "{vital}");
         }
         assert_eq!(written, expected);

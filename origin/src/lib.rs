@@ -14,13 +14,15 @@ pub mod answer;
 pub mod app;
 /// Audio on disk.
 pub mod blobs;
+/// What edges are handed.
+pub mod bundles;
 /// Who is calling.
 pub mod caller;
 /// The time, and how times and ids are written.
 pub mod clock;
 /// Settings.
 pub mod config;
-/// The file that the edge reads.
+/// The file that the edge is started with.
 pub mod edge_config;
 /// Speech engines.
 pub mod engine;
@@ -34,16 +36,20 @@ pub mod input;
 pub mod issuer;
 /// `/metrics`, `/healthz`, `/readyz`.
 pub mod metrics_listener;
-/// The control plane: the policy file and its revisions.
+/// The control plane: the policy and its revisions.
 pub mod policy;
 /// How a handler refuses.
 pub mod problem;
 /// What is left of the caller's day, told to the edge.
 pub mod quota;
+/// Withdrawing tokens before their time.
+pub mod revocation;
 /// The whole API on one screen.
 pub mod routes;
 /// The door: only what an edge sealed comes in.
 pub mod seal;
+/// Ed25519 keys and what is signed with them.
+pub mod signing;
 /// From a text to audio on disk.
 pub mod speech;
 /// What is remembered.

@@ -1,6 +1,5 @@
 //! What operators and probes read, on a listener of its own: `/metrics`, `/healthz`, `/readyz`.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ pub fn router(app: Arc<App>) -> Result<Router, AppError> {
 /// Ready means: the database answers, there is a policy (always, once started), and the server is
 /// not on its way out.
 async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.is_stopping.load(Ordering::Relaxed) {
+    if app.stopping.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     match tokio::time::timeout(PATIENCE, app.store.ping()).await {

@@ -1,9 +1,11 @@
-//! The control plane: one policy file, watched; every valid change becomes a revision that the
-//! origin obeys at once and the edge is handed as a file.
+//! The control plane: every valid policy becomes a revision in the database; every origin follows
+//! the database, and every edge follows an origin.
 //!
 //! ```text
-//! policy.json ──changed?──► check ──► store (rev) ──► edge/filter.json ──► PolicyCenter::now()
-//!                             └─ invalid: one line in the log, the last good one stays
+//! policy.json ──changed?─┐
+//! cosygate policy publish├─► check ─► store (rev, serial) ─► every origin: PolicyCenter::now()
+//! PUT /api/admin/policy ─┘      └─ invalid: said why,                  └─► bundle ─► every edge
+//!                                 the last good one stays
 //! ```
 
 /// What changes from one policy to another.
@@ -14,27 +16,39 @@ mod own;
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Role};
 use gate::{Code, Gate, Problem};
 use serde_json::Value;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::bundles::{self, Content, Signed, Signer};
 use crate::clock::Clock;
-use crate::edge_config::EdgeConfig;
+use crate::edge_config::{self, EdgeConfig};
 use crate::files;
 use crate::hash::sha256_hex;
-use crate::store::{PolicyRecord, Store, StoreError};
+use crate::store::{AuditEntry, NewPolicy, PolicyRecord, Progress, PublishError, Store, StoreError};
 
 /// The policy of the first start.
 pub const BUILT_IN: &[u8] = include_bytes!("../../envoy/policy.json");
+/// The author of what comes out of the policy file.
+pub const FILE: &str = "file";
 
+/// An edge that has not asked for so long is gone, in milliseconds.
+pub const LIVE_MS: i64 = 45_000;
+
+/// How often file and database are looked at.
 const POLL: Duration = Duration::from_millis(200);
 /// A file that was written this recently may change again without its time showing it.
 const UNSETTLED: Duration = Duration::from_secs(1);
+/// How many revocations are looked at; of those that do not fit into a bundle, only the newest counts.
+const MAX_READ: i64 = 100_000;
+/// The edge's own file holds a bundle to start with, which need not be the very newest.
+const SEED_AGE: Duration = Duration::from_secs(600);
 
 /// A revision in force.
 #[derive(Debug)]
@@ -70,22 +84,63 @@ pub enum CenterError {
     /// The policy cannot be meant.
     #[error("the policy {0} is not valid: {1}")]
     Invalid(PathBuf, PolicyError),
+    /// It cannot be put into a bundle.
+    #[error("the policy cannot be written: {0}")]
+    Unwritable(#[from] serde_json::Error),
+    /// It was not published.
+    #[error(transparent)]
+    Unpublished(#[from] PublishError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
+/// Who publishes a policy, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Publication<'a> {
+    /// A user id, `cli:<name>` or [`FILE`].
+    pub author: &'a str,
+    /// In the author's words.
+    pub reason: &'a str,
+    /// The revision that it is meant to follow; any if none.
+    pub after: Option<i64>,
+}
+
+/// The policy file.
+#[derive(Clone, Debug)]
+pub struct PolicyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Nothing but this file makes policy: it is kept in a repository, say, and put here from
+    /// there. Otherwise it is one way among others and always shows the newest revision.
+    pub is_master: bool,
+}
+
+/// What decisions rest on at one moment.
+#[derive(Debug)]
+pub struct InForce {
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// What edges are told.
+    pub content: Content,
+}
+
 /// Knows the policy in force and where the next one comes from.
 pub struct PolicyCenter {
-    file: PathBuf,
+    file: PolicyFile,
     edge: EdgeConfig,
     jwks: Value,
+    signer: Signer,
     store: Store,
     clock: Clock,
-    current: RwLock<Arc<Policy>>,
+    in_force: watch::Sender<Arc<InForce>>,
+    /// Something was changed here; no need to wait for the next look.
+    changed: Notify,
     last_error: Mutex<Option<String>>,
-    /// The hash of the content that was judged at the start.
-    judged_first: String,
+    /// The hash of the file's content that was judged last.
+    judged: Mutex<String>,
+    /// What the edge's file says by now, and since when.
+    written: Mutex<(Vec<String>, Option<SystemTime>)>,
 }
 
 /// Reads a document and compiles it as an edge would. `jwks` are the origin's own keys.
@@ -96,6 +151,7 @@ pub fn check(bytes: &[u8], jwks: &Value) -> Result<Document, PolicyError> {
     let document = Document::parse(bytes)?;
     let gate = Gate::new(&document.clone().with_origin_keys(jwks), &environment_secret)?;
     own::check(&document, &gate)?;
+    bundles::check_size(&document)?;
     Ok(document)
 }
 
@@ -104,54 +160,118 @@ pub fn environment_secret(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Replaces the policy file after a check; a running server takes it over.
+/// Checks a document and records it; every running server takes it over. `jwks` are the origin's
+/// own keys.
 ///
 /// # Errors
-/// The document is not valid, or the disk's.
-pub fn publish(bytes: &[u8], jwks: &Value, file: &Path) -> Result<(), CenterError> {
-    check(bytes, jwks).map_err(|error| CenterError::Invalid(file.to_owned(), error))?;
-    files::replace(file, bytes, files::READABLE).map_err(|error| CenterError::File(file.to_owned(), error))
+/// The document is not valid, somebody was faster, or the database failed.
+pub async fn publish(
+    store: &Store,
+    bytes: &[u8],
+    jwks: &Value,
+    publication: Publication<'_>,
+    audit: &AuditEntry,
+) -> Result<PolicyRecord, CenterError> {
+    let document = check(bytes, jwks).map_err(|error| CenterError::Invalid("that was sent".into(), error))?;
+    record(store, bytes, &document, publication, audit).await
+}
+
+async fn record(
+    store: &Store,
+    bytes: &[u8],
+    document: &Document,
+    publication: Publication<'_>,
+    audit: &AuditEntry,
+) -> Result<PolicyRecord, CenterError> {
+    let new = NewPolicy {
+        // A checked document is JSON, so it is UTF-8.
+        document: &String::from_utf8_lossy(bytes),
+        sha256: &sha256_hex(&[bytes]),
+        wanted_rev: i64::try_from(document.rev).unwrap_or(i64::MAX),
+        after: publication.after,
+        author: publication.author,
+        reason: publication.reason,
+    };
+    match store.policies().publish(new, audit).await {
+        // Another origin recorded one in the same moment; now it is there to build on.
+        Err(PublishError::Store(StoreError::Conflict)) => Ok(store.policies().publish(new, audit).await?),
+        other => Ok(other?),
+    }
 }
 
 impl PolicyCenter {
-    /// Takes the policy file into force, or, when it is not valid, the last good one. Seeds the
-    /// file at the first start.
+    /// Takes the newest revision into force, which may come out of the policy file right now, or,
+    /// when that is not valid, the last good one. Seeds the file at the first start.
     ///
     /// # Errors
     /// There is no valid policy at all; a file or the database failed.
     pub async fn start(
-        file: PathBuf,
+        file: PolicyFile,
         edge: EdgeConfig,
         jwks: Value,
+        signer: Signer,
         store: Store,
         clock: Clock,
     ) -> Result<Self, CenterError> {
-        let failed = |error| CenterError::File(file.clone(), error);
-        if !file.try_exists().map_err(failed)? {
-            files::replace(&file, BUILT_IN, files::READABLE).map_err(failed)?;
+        let failed = |error| CenterError::File(file.path.clone(), error);
+        let newest = store.policies().latest().await?;
+        if !file.path.try_exists().map_err(failed)? {
+            let content =
+                newest.as_ref().filter(|_| !file.is_master).map_or(BUILT_IN, |newest| newest.document.as_bytes());
+            files::replace(&file.path, content, files::READABLE).map_err(failed)?;
         }
-        let bytes = std::fs::read(&file).map_err(failed)?;
-        let judged_first = sha256_hex(&[&bytes]);
+        let bytes = std::fs::read(&file.path).map_err(failed)?;
+        let hash = sha256_hex(&[&bytes]);
         let mut last_error = None;
-        let policy = match check(&bytes, &jwks) {
-            Ok(document) => adopt(&bytes, document, &jwks, &store, &edge, &clock).await?,
-            Err(error) => {
-                let error = CenterError::Invalid(file.clone(), error);
-                let Some(record) = store.policies().latest().await? else { return Err(error) };
-                let document = check(record.document.as_bytes(), &jwks)
-                    .map_err(|error| CenterError::Invalid("of the last revision".into(), error))?;
-                tracing::error!(%error, rev = record.rev, "the last good policy stays in force");
-                last_error = Some(error.to_string());
-                adopt(record.document.clone().as_bytes(), document, &jwks, &store, &edge, &clock).await?
+        // A file that says what an older revision said was overtaken, unless nothing else counts.
+        if file.is_master || newest.is_none() || !store.policies().knows(&hash).await? {
+            match check(&bytes, &jwks) {
+                Ok(document) => drop(record(&store, &bytes, &document, FROM_FILE, &of_file(&clock)).await?),
+                Err(error) => {
+                    let error = CenterError::Invalid(file.path.clone(), error);
+                    let Some(newest) = newest else { return Err(error) };
+                    tracing::error!(%error, rev = newest.rev, "the last good policy stays in force");
+                    last_error = Some(error.to_string());
+                }
             }
+        }
+        let in_force = load(&store, &jwks, &clock).await?;
+        let center = Self {
+            file,
+            edge,
+            jwks,
+            signer,
+            store,
+            clock,
+            in_force: watch::Sender::new(Arc::new(in_force)),
+            changed: Notify::new(),
+            last_error: Mutex::new(last_error),
+            judged: Mutex::new(hash),
+            written: Mutex::default(),
         };
-        let current = RwLock::new(Arc::new(policy));
-        Ok(Self { file, edge, jwks, store, clock, current, last_error: Mutex::new(last_error), judged_first })
+        center.show()?;
+        Ok(center)
     }
 
     /// The policy in force.
     pub fn now(&self) -> Arc<Policy> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.in_force.borrow().policy)
+    }
+
+    /// All that is in force, as it changes.
+    pub fn in_force(&self) -> watch::Receiver<Arc<InForce>> {
+        self.in_force.subscribe()
+    }
+
+    /// The bundle for the edges of a region.
+    pub fn bundle(&self, region: &str) -> Signed {
+        let in_force = Arc::clone(&self.in_force.borrow());
+        self.signer.bundle(&in_force.content, region, self.clock.now_s())
+    }
+
+    /// The public keys by which edges know a bundle, as a JWK Set.
+    pub fn roots(&self) -> Value {
+        self.signer.roots()
     }
 
     /// What is wrong with the file as it is, if anything.
@@ -159,47 +279,82 @@ impl PolicyCenter {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Follows the file until `stop`.
-    pub async fn watch(&self, stop: CancellationToken) {
+    /// The file, if nothing else makes policy.
+    pub fn master_file(&self) -> Option<&PolicyFile> {
+        Some(&self.file).filter(|file| file.is_master)
+    }
+
+    /// Publishes a document as [`publish`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn publish(
+        &self,
+        bytes: &[u8],
+        publication: Publication<'_>,
+        audit: &AuditEntry,
+    ) -> Result<PolicyRecord, CenterError> {
+        let record = publish(&self.store, bytes, &self.jwks, publication, audit).await?;
+        self.look().await;
+        Ok(record)
+    }
+
+    /// Takes over at once what was changed in the database.
+    pub fn hurry(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Follows file and database until `stop`.
+    pub async fn follow(&self, stop: CancellationToken) {
         let mut seen = None;
-        let mut judged = self.judged_first.clone();
-        while stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_some() {
-            let stamp = tokio::fs::metadata(&self.file).await.ok().map(|metadata| Stamp::of(&metadata));
-            if seen == stamp && stamp.is_some_and(|stamp| stamp.is_settled) {
-                continue;
+        let pause = async || {
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = self.changed.notified() => {}
             }
-            match tokio::fs::read(&self.file).await {
-                Ok(bytes) => {
-                    seen = stamp;
-                    let hash = sha256_hex(&[&bytes]);
-                    // The same content is judged once; a failure that is not the content's own is
-                    // tried again.
-                    if hash != judged && self.take_over(&bytes).await {
-                        judged = hash;
-                    }
+        };
+        while stop.run_until_cancelled(pause()).await.is_some() {
+            seen = self.look_at_file(seen).await;
+            self.look().await;
+        }
+    }
+
+    /// Judges the file if it has changed.
+    async fn look_at_file(&self, seen: Option<Stamp>) -> Option<Stamp> {
+        let stamp = tokio::fs::metadata(&self.file.path).await.ok().map(|metadata| Stamp::of(&metadata));
+        if seen == stamp && stamp.is_some_and(|stamp| stamp.is_settled) {
+            return seen;
+        }
+        match tokio::fs::read(&self.file.path).await {
+            Ok(bytes) => {
+                let hash = sha256_hex(&[&bytes]);
+                let is_judged = hash == *self.judged();
+                // The same content is judged once; a failure that is not the content's own is
+                // tried again.
+                if !is_judged && self.take_over(&bytes).await {
+                    *self.judged() = hash;
                 }
-                Err(error) => self.report(format!("{}: {error}", self.file.display())),
+                stamp
+            }
+            Err(error) => {
+                self.report(format!("{}: {error}", self.file.path.display()));
+                seen
             }
         }
     }
 
-    /// Judges new content; false to try the same content again.
+    /// Judges new content of the file; false to try the same content again.
     async fn take_over(&self, bytes: &[u8]) -> bool {
         let document = match check(bytes, &self.jwks) {
             Ok(document) => document,
             Err(error) => {
-                self.report(CenterError::Invalid(self.file.clone(), error).to_string());
+                self.report(CenterError::Invalid(self.file.path.clone(), error).to_string());
                 return true;
             }
         };
-        match adopt(bytes, document, &self.jwks, &self.store, &self.edge, &self.clock).await {
-            Ok(policy) => {
+        match record(&self.store, bytes, &document, FROM_FILE, &of_file(&self.clock)).await {
+            Ok(_) => {
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                if current.record.rev != policy.record.rev {
-                    tracing::info!(rev = policy.record.rev, sha256 = policy.record.sha256, "policy in force");
-                }
-                *current = Arc::new(policy);
                 true
             }
             Err(error) => {
@@ -207,6 +362,69 @@ impl PolicyCenter {
                 false
             }
         }
+    }
+
+    /// Takes over what has been changed in the database, by whichever origin.
+    async fn look(&self) {
+        let known = self.in_force.borrow().content.progress;
+        let loaded = match self.store.control().progress().await {
+            Ok(progress) if progress == known => return self.show_or_report(),
+            Ok(_) => load(&self.store, &self.jwks, &self.clock).await,
+            Err(error) => Err(error.into()),
+        };
+        match loaded {
+            Ok(in_force) => {
+                let record = &in_force.policy.record;
+                if self.now().record.rev != record.rev {
+                    tracing::info!(rev = record.rev, sha256 = record.sha256, author = record.author, "policy in force");
+                }
+                self.in_force.send_replace(Arc::new(in_force));
+                self.show_or_report();
+            }
+            Err(error) => self.report(error.to_string()),
+        }
+    }
+
+    fn show_or_report(&self) {
+        if let Err(error) = self.show() {
+            self.report(error.to_string());
+        }
+    }
+
+    /// Brings the two files up to date that show what is in force: the policy file, and the
+    /// edge's. Envoy takes over the latter, so it is written only when the edge needs something
+    /// that no bundle can bring, or when the bundle in it has grown old.
+    fn show(&self) -> Result<(), CenterError> {
+        let policy = self.now();
+        self.show_in_file(&policy).map_err(|error| CenterError::File(self.file.path.clone(), error))?;
+        let variables = edge_config::variables(&policy.document);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = written.1.is_none_or(|at| at.elapsed().is_ok_and(|age| age >= SEED_AGE));
+        if written.0 != variables || is_old {
+            let Signed { tag, text } = self.bundle(&self.edge.region);
+            self.edge
+                .publish(&self.signer.roots(), &tag, &text, &variables)
+                .map_err(|error| CenterError::File(self.edge.file.clone(), error))?;
+            *written = (variables.into_iter().map(str::to_owned).collect(), Some(SystemTime::now()));
+        }
+        Ok(())
+    }
+
+    /// A file that nobody has changed since it was judged shows what is in force.
+    fn show_in_file(&self, policy: &Policy) -> io::Result<()> {
+        let mut judged = self.judged();
+        if self.file.is_master || self.last_error().is_some() || *judged == policy.record.sha256 {
+            return Ok(());
+        }
+        if sha256_hex(&[&std::fs::read(&self.file.path)?]) == *judged {
+            files::replace(&self.file.path, policy.record.document.as_bytes(), files::READABLE)?;
+            judged.clone_from(&policy.record.sha256);
+        }
+        Ok(())
+    }
+
+    fn judged(&self) -> MutexGuard<'_, String> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs an error when it is another one than before.
@@ -220,31 +438,41 @@ impl PolicyCenter {
     }
 }
 
-/// Gives a checked document its revision and hands it to the edge.
-async fn adopt(
-    bytes: &[u8],
-    document: Document,
-    jwks: &Value,
-    store: &Store,
-    edge: &EdgeConfig,
-    clock: &Clock,
-) -> Result<Policy, CenterError> {
-    // A checked document is JSON, so it is UTF-8.
-    let text = String::from_utf8_lossy(bytes);
-    let wanted = i64::try_from(document.rev).unwrap_or(i64::MAX);
-    let hash = sha256_hex(&[bytes]);
-    let record = async || store.policies().record(&text, &hash, wanted, clock.now_ms()).await;
-    let record = match record().await {
-        // Another origin recorded one in the same moment; now it is there to build on.
-        Err(StoreError::Conflict) => record().await?,
-        other => other?,
-    };
+/// The newest document; before the first start the built-in one.
+///
+/// # Errors
+/// The database failed, or what it holds cannot be read.
+pub async fn current_document(store: &Store) -> Result<Document, CenterError> {
+    let newest = store.policies().latest().await?;
+    let text = newest.as_ref().map_or(BUILT_IN, |newest| newest.document.as_bytes());
+    Document::parse(text).map_err(|error| CenterError::Invalid("of the newest revision".into(), error))
+}
+
+const FROM_FILE: Publication<'static> = Publication { author: FILE, reason: "", after: None };
+
+fn of_file(clock: &Clock) -> AuditEntry {
+    AuditEntry::of_system(clock.now_ms(), "policy_change")
+}
+
+/// Reads all that decisions rest on.
+async fn load(store: &Store, jwks: &Value, clock: &Clock) -> Result<InForce, CenterError> {
+    // Read first: what comes in meanwhile is read again.
+    let progress: Progress = store.control().progress().await?;
+    let nothing = || PolicyError { at: String::new(), message: "there is none".to_owned() };
+    let of_revision = |rev: i64| PathBuf::from(format!("of revision {rev}"));
+    let record = store.policies().latest().await?.ok_or_else(|| CenterError::Invalid(of_revision(0), nothing()))?;
+    let invalid = |error| CenterError::Invalid(of_revision(record.rev), error);
+    let document = check(record.document.as_bytes(), jwks).map_err(invalid)?;
     let rev = u64::try_from(record.rev).unwrap_or_default();
     let document = Document { rev, schema: None, ..document };
-    let for_edge = document.clone().with_origin_keys(jwks);
-    edge.publish(&for_edge).map_err(|error| CenterError::File(edge.file.clone(), error))?;
+    let revocations = store.control().revocations(clock.now_ms(), MAX_READ).await?;
+    let issuers = document.issuers.iter().map(|issuer| issuer.issuer.as_str());
+    let revocation = bundles::revocation(&revocations, issuers);
+    let for_edges = document.clone().with_origin_keys(jwks);
+    let content = Content::new(progress, &for_edges, revocation)?;
     metrics::gauge!("cosygate_policy_rev").set(rev as f64);
-    Ok(Policy { record, document })
+    metrics::gauge!("cosygate_control_serial").set(progress.serial as f64);
+    Ok(InForce { policy: Arc::new(Policy { record, document }), content })
 }
 
 /// By what a changed file is noticed.

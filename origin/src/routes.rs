@@ -2,6 +2,7 @@
 
 mod admin_policy;
 mod download;
+mod edge_bundle;
 mod generate;
 mod jwks;
 mod login;
@@ -42,6 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))
         .route("/api/admin/policy", get(admin_policy::handler))
+        .route("/internal/edge/bundle", get(edge_bundle::handler))
         .fallback(async || Refusal::not_found())
         .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "This path has other methods."))
         .layer(from_fn_with_state(Arc::clone(&app), seal::require))

@@ -10,17 +10,19 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use gate::identity::{CLOCK_SKEW_S, HEADER, KeyRing, Sealed};
+use gate::identity::{AUDIENCE, CLOCK_SKEW_S, CONTROL_AUDIENCE, HEADER, KeyRing, Sealed};
 use gate::{Code, Problem};
 use sha2::{Digest, Sha256};
 
 use crate::answer::For;
 use crate::app::App;
-use crate::caller::{Caller, Visit};
+use crate::caller::{Caller, Edge, Visit};
 use crate::problem::Refusal;
 
 /// The one path that answers without a seal: edges fetch the issuer's keys there.
 const OPEN_PATH: &str = "/.well-known/jwks.json";
+/// Here edges ask on their own behalf, and nobody else does.
+const EDGE_PREFIX: &str = "/internal/";
 /// How many one-time ids are remembered, over all unsafe requests of half a minute.
 const MAX_REMEMBERED: usize = 200_000;
 
@@ -55,6 +57,7 @@ impl Door {
     }
 
     /// Opens the one sealed header of a request; `target` is its path and query, `now` in seconds.
+    /// What an edge sealed for a client opens no door of edges, and the other way round.
     ///
     /// # Errors
     /// See [`Shut`].
@@ -65,7 +68,11 @@ impl Door {
             return Err(Shut::Unsealed("two sealed headers"));
         }
         let token = value.to_str().map_err(|_| Shut::Unsealed("not text"))?;
-        let sealed = self.keys.open(token, method.as_str(), target, now).map_err(|error| Shut::Unsealed(error.0))?;
+        let audience = if target.starts_with(EDGE_PREFIX) { CONTROL_AUDIENCE } else { AUDIENCE };
+        let sealed = self
+            .keys
+            .open_for(audience, token, method.as_str(), target, now)
+            .map_err(|error| Shut::Unsealed(error.0))?;
         if !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
             self.remember(&sealed, now)?;
         }
@@ -104,6 +111,13 @@ pub async fn require(State(app): State<Arc<App>>, visit: Visit, mut request: Req
     match app.door.open(request.headers(), request.method(), target, app.clock.now_s()) {
         Ok(sealed) => {
             let visit = Visit { policy_rev: sealed.rev, ..visit };
+            if target.starts_with(EDGE_PREFIX) {
+                request.extensions_mut().insert(visit);
+                if let Some(edge) = Edge::from_sealed(&sealed) {
+                    request.extensions_mut().insert(edge);
+                }
+                return next.run(request).await;
+            }
             let caller = Caller::from_sealed(&sealed, &visit);
             request.extensions_mut().insert(visit);
             let Some(caller) = caller else { return next.run(request).await };

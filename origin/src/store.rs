@@ -3,11 +3,12 @@
 //! Each SQL text stands once and runs on both (`$1` works on both; ids are TEXT, times BIGINT
 //! milliseconds). What belongs to a user is reached only through [`Store::of`], which puts the
 //! owner into every query. The other doors are [`Store::accounts`] (names and passwords),
-//! [`Store::policies`], [`Store::admin`] and [`Store::upkeep`] (what has run out).
+//! [`Store::policies`], [`Store::control`] (what edges are told), [`Store::admin`] and [`Store::upkeep`] (what has run out).
 
 mod accounts;
 mod admin;
 mod audit;
+mod control;
 mod outputs;
 mod policies;
 mod reservations;
@@ -29,8 +30,9 @@ use crate::files::PRIVATE;
 pub use accounts::{Accounts, User};
 pub use admin::Administration;
 pub use audit::AuditEntry;
+pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use outputs::{Output, Owned, Usage};
-pub use policies::{Policies, PolicyRecord};
+pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
 pub use upkeep::{Discarded, Upkeep};
 
@@ -219,6 +221,11 @@ impl Store {
     /// The revisions of the policy.
     pub fn policies(&self) -> Policies<'_> {
         Policies::new(self)
+    }
+
+    /// What the edges are told, and what they tell.
+    pub fn control(&self) -> Control<'_> {
+        Control::new(self)
     }
 
     /// What only administrators see.

@@ -233,6 +233,17 @@ impl TestApp {
         }
     }
 
+    /// What an edge sends on its own behalf, sealed for this audience.
+    pub(crate) fn edge_request(&self, target: &str, audience: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
+        let sealed = Sealed { aud: audience.to_owned().into(), ..self.sealed("GET", target, None) };
+        let request = Request::builder().uri(target).header(HEADER, self.ring.seal(&sealed).unwrap());
+        headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value))
+            .body(Body::empty())
+            .unwrap()
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

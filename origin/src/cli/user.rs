@@ -9,7 +9,9 @@ use origin::accounts::{Passwords, fold_username};
 use origin::app::{self, AddUserError};
 use origin::clock::{Clock, rfc3339};
 use origin::config::Settings;
-use origin::store::{AuditEntry, Store, StoreError};
+use origin::policy::current_document;
+use origin::revocation::{self, Withdrawal};
+use origin::store::{AuditEntry, RevocationRecord, Store, StoreError, User, Whose};
 
 /// How many accounts are listed.
 const MAX_LISTED: i64 = 10_000;
@@ -29,7 +31,7 @@ pub(crate) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Change a user's role. Tokens that are out keep the old one until they expire.
+    /// Change a user's role. Tokens that are out are withdrawn; the user logs in again.
     #[command(after_help = "Example: cosygate user role ada premium")]
     Role {
         /// The username.
@@ -37,7 +39,19 @@ pub(crate) enum Command {
         /// The role.
         role: String,
     },
-    /// List the users.
+    /// Keep a user out: no login, and every token is withdrawn.
+    #[command(after_help = "Example: cosygate user disable ada")]
+    Disable {
+        /// The username.
+        name: String,
+    },
+    /// Let a disabled user log in again.
+    #[command(after_help = "Example: cosygate user enable ada")]
+    Enable {
+        /// The username.
+        name: String,
+    },
+    /// List the users: id, name, role, since when, and whether disabled.
     #[command(after_help = "Example: cosygate user list")]
     List,
 }
@@ -47,9 +61,13 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     match command {
         Command::Add { name, role, password_stdin } => add(&store, &name, &role, password_stdin).await?,
         Command::Role { name, role } => set_role(&store, &name, &role).await?,
+        Command::Disable { name } => set_disabled(&store, &name, true).await?,
+        Command::Enable { name } => set_disabled(&store, &name, false).await?,
         Command::List => {
             for user in store.accounts().list(MAX_LISTED).await? {
-                super::print(format!("{}\t{}\t{}\t{}", user.id, user.username, user.role, rfc3339(user.created_at)))?;
+                let disabled = if user.disabled_at.is_some() { "\tdisabled" } else { "" };
+                let since = rfc3339(user.created_at);
+                super::print(format!("{}\t{}\t{}\t{since}{disabled}", user.id, user.username, user.role))?;
             }
         }
     }
@@ -83,21 +101,45 @@ async fn add(store: &Store, name: &str, role: &str, password_stdin: bool) -> any
 
 async fn set_role(store: &Store, name: &str, role: &str) -> anyhow::Result<()> {
     check_role(store, role).await?;
+    let user = find(store, name).await?;
+    let (withdrawn, audit) = withdraw(store, &user, "user_role", &format!("role {} to {role}", user.role)).await?;
+    store.accounts().set_role(&user.username, role, &withdrawn, &audit).await?;
+    super::print(format!("{}\t{}\t{role}", user.id, user.username))?;
+    Ok(())
+}
+
+async fn set_disabled(store: &Store, name: &str, is_disabled: bool) -> anyhow::Result<()> {
+    let user = find(store, name).await?;
+    let (action, what) = if is_disabled { ("user_disable", "disabled") } else { ("user_enable", "enabled") };
+    let (withdrawn, audit) = withdraw(store, &user, action, what).await?;
+    store.accounts().set_disabled(&user.username, is_disabled.then_some(audit.at), &withdrawn, &audit).await?;
+    super::print(format!("{}\t{}\t{what}", user.id, user.username))?;
+    Ok(())
+}
+
+async fn find(store: &Store, name: &str) -> anyhow::Result<User> {
     let username = fold_username(name).map_err(anyhow::Error::msg)?;
     let user = store.accounts().by_username(&username).await?;
-    let user = user.with_context(|| format!("there is no user {username}"))?;
-    let audit = AuditEntry::of_system(Clock::system().now_ms(), "user_role").on(&user.id);
-    store.accounts().set_role(&username, role, &audit).await?;
-    super::print(format!("{}\t{username}\t{role}", user.id))?;
-    Ok(())
+    user.with_context(|| format!("there is no user {username}"))
+}
+
+/// What goes with a change of an account: its tokens are withdrawn, and it is audited.
+async fn withdraw(
+    store: &Store,
+    user: &User,
+    action: &'static str,
+    reason: &str,
+) -> anyhow::Result<(RevocationRecord, AuditEntry)> {
+    let now_ms = Clock::system().now_ms();
+    let withdrawal = Withdrawal { whose: Whose::User, subject: &user.id, author: &super::author(), reason };
+    let record = revocation::record(withdrawal, &current_document(store).await?, now_ms);
+    Ok((record.map_err(anyhow::Error::msg)?, AuditEntry::of_system(now_ms, action).on(&user.id)))
 }
 
 /// Refuses a role that the newest policy does not have; before the first start the built-in one
 /// counts.
 async fn check_role(store: &Store, role: &str) -> anyhow::Result<()> {
-    let latest = store.policies().latest().await?;
-    let text = latest.as_ref().map_or(origin::policy::BUILT_IN, |record| record.document.as_bytes());
-    let document = gate::policy::Document::parse(text)?;
+    let document = current_document(store).await?;
     if !document.roles.contains_key(role) {
         let names: Vec<&str> = document.roles.keys().map(String::as_str).collect();
         bail!("the policy has no role {role}; it has {}", names.join(", "));

@@ -103,6 +103,7 @@ pub(super) fn cookie(token: &str, max_age_s: u64, is_secure: bool) -> Result<Hea
 
 #[cfg(test)]
 mod tests {
+    use gate::bundle::Standing;
     use gate::cache::TokenCache;
     use gate::headers::Seen;
     use gate::{Gate, Request, Verdict, judge};

@@ -1,7 +1,8 @@
 //! Names, passwords and roles of the users that log in here.
 
 use super::audit::insert_audit;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::control::revoke;
+use super::{AuditEntry, RevocationRecord, Store, StoreError, in_transaction, on_db};
 
 /// A user with an account here.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -90,12 +91,18 @@ impl<'a> Accounts<'a> {
         Ok(on_db!(&self.store.reader, pool => sqlx::query_scalar(SQL).bind(role).fetch_one(pool).await?))
     }
 
-    /// Changes a role; false if there is no such user. Tokens that are out keep the old one until
-    /// they expire.
+    /// Changes a role and withdraws the tokens that state the old one; false if there is no such
+    /// user.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn set_role(&self, username: &str, role: &str, audit: &AuditEntry) -> Result<bool, StoreError> {
+    pub async fn set_role(
+        &self,
+        username: &str,
+        role: &str,
+        withdrawn: &RevocationRecord,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
         Ok(in_transaction!(&self.store.writer, transaction => {
             let changed = sqlx::query("UPDATE users SET role = $1 WHERE username = $2")
                 .bind(role)
@@ -103,7 +110,37 @@ impl<'a> Accounts<'a> {
                 .execute(&mut *transaction)
                 .await?
                 .rows_affected();
-            insert_audit!(&mut *transaction, audit);
+            if changed == 1 {
+                revoke!(&mut *transaction, withdrawn);
+                insert_audit!(&mut *transaction, audit);
+            }
+            changed == 1
+        }))
+    }
+
+    /// Disables an account since a moment, or, with none, enables it again, and withdraws all its
+    /// tokens; false if there is no such user.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn set_disabled(
+        &self,
+        username: &str,
+        since_ms: Option<i64>,
+        withdrawn: &RevocationRecord,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            let changed = sqlx::query("UPDATE users SET disabled_at = $1 WHERE username = $2")
+                .bind(since_ms)
+                .bind(username)
+                .execute(&mut *transaction)
+                .await?
+                .rows_affected();
+            if changed == 1 {
+                revoke!(&mut *transaction, withdrawn);
+                insert_audit!(&mut *transaction, audit);
+            }
             changed == 1
         }))
     }

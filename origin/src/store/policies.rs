@@ -1,6 +1,7 @@
 //! The revisions of the policy that were in force.
 
 use super::audit::insert_audit;
+use super::control::count_up;
 use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
 
 /// A revision of the policy.
@@ -14,6 +15,47 @@ pub struct PolicyRecord {
     pub document: String,
     /// Milliseconds since the epoch.
     pub published_at: i64,
+    /// Who published it: a user id, `cli:<name>` or `file`.
+    pub author: String,
+    /// Why, in the author's words.
+    pub reason: String,
+}
+
+/// A document that is to be in force.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPolicy<'a> {
+    /// The document.
+    pub document: &'a str,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: &'a str,
+    /// The revision that it should at least have.
+    pub wanted_rev: i64,
+    /// The revision that it is meant to follow; any if none.
+    pub after: Option<i64>,
+    /// Who publishes it.
+    pub author: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// Why a document was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Somebody else published one in between.
+    #[error("revision {newest} is in force by now; look at it and publish again")]
+    Overtaken {
+        /// The newest revision.
+        newest: i64,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for PublishError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// Queries on policies.
@@ -21,7 +63,8 @@ pub struct Policies<'a> {
     store: &'a Store,
 }
 
-const LATEST: &str = "SELECT rev, sha256, document, published_at FROM policies ORDER BY rev DESC LIMIT 1";
+const LATEST: &str =
+    "SELECT rev, sha256, document, published_at, author, reason FROM policies ORDER BY rev DESC LIMIT 1";
 
 impl<'a> Policies<'a> {
     pub(super) fn new(store: &'a Store) -> Self {
@@ -36,41 +79,77 @@ impl<'a> Policies<'a> {
         Ok(on_db!(&self.store.reader, pool => sqlx::query_as(LATEST).fetch_optional(pool).await?))
     }
 
-    /// Records a document under the next revision: one more than the newest, or `wanted_rev` if
-    /// that is more. The newest revision itself, if the document is the same.
+    /// A revision by its number.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when another origin recorded one in the same moment; try again.
-    pub async fn record(
-        &self,
-        document: &str,
-        sha256: &str,
-        wanted_rev: i64,
-        now_ms: i64,
-    ) -> Result<PolicyRecord, StoreError> {
+    /// The database failed.
+    pub async fn by_rev(&self, rev: i64) -> Result<Option<PolicyRecord>, StoreError> {
+        const SQL: &str = "SELECT rev, sha256, document, published_at, author, reason FROM policies WHERE rev = $1";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(rev).fetch_optional(pool).await?))
+    }
+
+    /// The newest revisions, at most `limit`, the newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn history(&self, limit: i64) -> Result<Vec<PolicyRecord>, StoreError> {
+        const SQL: &str = "SELECT rev, sha256, document, published_at, author, reason FROM policies \
+                           ORDER BY rev DESC LIMIT $1";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
+    }
+
+    /// Whether a document of this hash was ever in force.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn knows(&self, sha256: &str) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM policies WHERE sha256 = $1";
+        let count: i64 =
+            on_db!(&self.store.reader, pool => sqlx::query_scalar(SQL).bind(sha256).fetch_one(pool).await?);
+        Ok(count > 0)
+    }
+
+    /// Records a document under the next revision: one more than the newest, or the wanted one if
+    /// that is more. The newest revision itself, if the document is the same. The audit gets the
+    /// revision.
+    ///
+    /// # Errors
+    /// [`PublishError::Overtaken`] when the newest is not the one it is meant to follow.
+    pub async fn publish(&self, new: NewPolicy<'_>, audit: &AuditEntry) -> Result<PolicyRecord, PublishError> {
+        let now_ms = audit.at;
         Ok(in_transaction!(&self.store.writer, transaction => {
+            // First, because its row is what several origins queue for.
+            count_up!(&mut *transaction, now_ms);
             let latest: Option<PolicyRecord> = sqlx::query_as(LATEST).fetch_optional(&mut *transaction).await?;
+            let newest = latest.as_ref().map_or(0, |latest| latest.rev);
+            if new.after.is_some_and(|after| after != newest) {
+                return Err(PublishError::Overtaken { newest });
+            }
             match latest {
-                Some(latest) if latest.sha256 == sha256 => latest,
-                latest => {
-                    let next = latest.map_or(1, |latest| latest.rev.saturating_add(1));
-                    let rev = next.max(wanted_rev);
+                Some(latest) if latest.sha256 == new.sha256 => latest,
+                _ => {
+                    let rev = newest.saturating_add(1).max(new.wanted_rev);
                     sqlx::query(
-                        "INSERT INTO policies (rev, sha256, document, published_at) VALUES ($1, $2, $3, $4)",
+                        "INSERT INTO policies (rev, sha256, document, published_at, author, reason) \
+                         VALUES ($1, $2, $3, $4, $5, $6)",
                     )
                     .bind(rev)
-                    .bind(sha256)
-                    .bind(document)
+                    .bind(new.sha256)
+                    .bind(new.document)
                     .bind(now_ms)
+                    .bind(new.author)
+                    .bind(new.reason)
                     .execute(&mut *transaction)
                     .await?;
-                    let audit = AuditEntry::of_system(now_ms, "policy_change").on(rev.to_string());
-                    insert_audit!(&mut *transaction, &AuditEntry { policy_rev: rev, ..audit });
+                    let audit = AuditEntry { policy_rev: rev, ..audit.clone() }.on(rev.to_string());
+                    insert_audit!(&mut *transaction, &audit);
                     PolicyRecord {
                         rev,
-                        sha256: sha256.to_owned(),
-                        document: document.to_owned(),
+                        sha256: new.sha256.to_owned(),
+                        document: new.document.to_owned(),
                         published_at: now_ms,
+                        author: new.author.to_owned(),
+                        reason: new.reason.to_owned(),
                     }
                 }
             }

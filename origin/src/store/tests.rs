@@ -53,6 +53,8 @@ contract! {
     lapsed_reservations_are_swept
     old_outputs_retire_by_role
     policies_count_up
+    the_later_withdrawal_counts
+    edges_report
 }
 
 async fn run_sql(url: &str, sql: String) {
@@ -117,8 +119,8 @@ async fn accounts_have_unique_names(store: Store) {
     assert_eq!(store.accounts().by_username("ada").await.unwrap(), Some(ada.clone()));
     assert_eq!(store.accounts().by_id(&ada.id).await.unwrap(), Some(ada));
     assert_eq!(store.accounts().by_username("Ada").await.unwrap(), None);
-    assert!(store.accounts().set_role("ada", "admin", &entry()).await.unwrap());
-    assert!(!store.accounts().set_role("bob", "admin", &entry()).await.unwrap());
+    assert!(store.accounts().set_role("ada", "admin", &withdrawn("ada", 5), &entry()).await.unwrap());
+    assert!(!store.accounts().set_role("bob", "admin", &withdrawn("bob", 5), &entry()).await.unwrap());
     assert_eq!(store.accounts().count_of_role("admin").await.unwrap(), 1);
     assert_eq!(store.accounts().list(10).await.unwrap().len(), 1);
 }
@@ -273,14 +275,74 @@ async fn old_outputs_retire_by_role(store: Store) {
 
 async fn policies_count_up(store: Store) {
     let policies = store.policies();
+    let publish = async |document, sha256, wanted_rev, after, at| {
+        let new = NewPolicy { document, sha256, wanted_rev, after, author: "cli:test", reason: "because" };
+        policies.publish(new, &AuditEntry { at, ..AuditEntry::of_system(at, "policy_change") }).await
+    };
     assert_eq!(policies.latest().await.unwrap(), None);
-    assert_eq!(policies.record("{1}", "hash1", 1, NOW_MS).await.unwrap().rev, 1);
-    assert_eq!(policies.record("{2}", "hash2", 1, NOW_MS).await.unwrap().rev, 2);
-    assert_eq!(policies.record("{2}", "hash2", 9, NOW_MS + 1).await.unwrap().published_at, NOW_MS);
-    assert_eq!(policies.record("{9}", "hash9", 9, NOW_MS).await.unwrap().rev, 9);
+    assert_eq!(publish("{1}", "hash1", 1, None, NOW_MS).await.unwrap().rev, 1);
+    assert_eq!(publish("{2}", "hash2", 1, Some(1), NOW_MS).await.unwrap().rev, 2);
+    assert_eq!(publish("{2}", "hash2", 9, None, NOW_MS + 1).await.unwrap().published_at, NOW_MS);
+    assert_eq!(publish("{9}", "hash9", 9, None, NOW_MS).await.unwrap().rev, 9);
+    // Whoever looked at an older one has to look again.
+    assert!(matches!(publish("{8}", "hash8", 1, Some(2), NOW_MS).await, Err(PublishError::Overtaken { newest: 9 })));
     // Going back to an old document is a new revision.
-    assert_eq!(policies.record("{1}", "hash1", 1, NOW_MS).await.unwrap().rev, 10);
+    assert_eq!(publish("{1}", "hash1", 1, None, NOW_MS).await.unwrap().rev, 10);
     assert_eq!(policies.latest().await.unwrap().unwrap().document, "{1}");
+    assert_eq!(policies.by_rev(2).await.unwrap().unwrap().document, "{2}");
+    let history: Vec<i64> = policies.history(3).await.unwrap().iter().map(|record| record.rev).collect();
+    assert_eq!(history, [10, 9, 2]);
+    assert!(policies.knows("hash9").await.unwrap() && !policies.knows("hash8").await.unwrap());
     assert_eq!(audit_rows(&store, "policy_change").await, 4);
     store.ping().await.unwrap();
+}
+
+fn withdrawn(subject: &str, not_before: i64) -> RevocationRecord {
+    RevocationRecord {
+        kind: "user".to_owned(),
+        subject: subject.to_owned(),
+        not_before,
+        expires_at: NOW_MS + HOUR_MS,
+        at: NOW_MS,
+        author: "cli:test".to_owned(),
+        reason: "lost".to_owned(),
+    }
+}
+
+async fn the_later_withdrawal_counts(store: Store) {
+    let control = store.control();
+    let before = control.progress().await.unwrap();
+    for moment in [7, 9, 8] {
+        control.revoke(&withdrawn("ada", moment), &entry()).await.unwrap();
+    }
+    control.revoke(&RevocationRecord { at: NOW_MS + 1, ..withdrawn("bob", 1) }, &entry()).await.unwrap();
+    let after = control.progress().await.unwrap();
+    assert_eq!((after.serial, after.changed_at), (before.serial + 4, NOW_MS + 1));
+    let told = control.revocations(NOW_MS, 10).await.unwrap();
+    assert_eq!(
+        told.iter().map(|record| (record.subject.as_str(), record.not_before)).collect::<Vec<_>>(),
+        [("bob", 1), ("ada", 9)]
+    );
+    assert_eq!(control.revocations(NOW_MS + HOUR_MS, 10).await.unwrap(), []);
+    assert_eq!(control.forget_revocations(NOW_MS + HOUR_MS).await.unwrap(), 2);
+    assert_eq!(control.forget_revocations(NOW_MS + HOUR_MS).await.unwrap(), 0);
+}
+
+async fn edges_report(store: Store) {
+    let control = store.control();
+    let edge = |node: &str, serial, seen_at| EdgeRecord {
+        region: "north".to_owned(),
+        node: node.to_owned(),
+        serial,
+        rev: 1,
+        error: String::new(),
+        seen_at,
+    };
+    for edge in [edge("b", 1, NOW_MS), edge("a", 1, NOW_MS), edge("b", 2, NOW_MS + 5)] {
+        control.report(&edge).await.unwrap();
+    }
+    assert_eq!(control.edges(NOW_MS, 10).await.unwrap(), [edge("a", 1, NOW_MS), edge("b", 2, NOW_MS + 5)]);
+    assert_eq!(control.edges(NOW_MS + 1, 10).await.unwrap().len(), 1);
+    assert_eq!(control.forget_edges(NOW_MS + 1).await.unwrap(), 1);
+    assert_eq!(control.edges(0, 10).await.unwrap().len(), 1);
 }

@@ -1,0 +1,222 @@
+//! What edges are handed: signed bundles, one for each region.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gate::bundle::{self, Bundle, MAX_BUNDLE_BYTES};
+use gate::policy::{Document, PolicyError, Revocation};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use crate::signing::SigningJwk;
+use crate::store::{Progress, RevocationRecord, Whose};
+
+/// What the signature, the names around the policy and all revocations may take of a bundle, in bytes.
+const RESERVED_BYTES: usize = 256 * 1024;
+/// How many revocations a bundle holds.
+pub const MAX_REVOCATIONS: usize = 4000;
+
+/// What a bundle is made of.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// How far the control plane has come.
+    pub progress: Progress,
+    /// Revision of the policy.
+    pub rev: u64,
+    /// How long a bundle holds, in seconds.
+    pub lifetime_s: u32,
+    /// The policy with the origin's keys in it.
+    policy: Box<RawValue>,
+    /// Withdrawn tokens.
+    revocation: Revocation,
+}
+
+/// A signed bundle.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// Its name.
+    pub tag: String,
+    /// The compact JWS.
+    pub text: Arc<str>,
+}
+
+/// Signs bundles, each once.
+pub struct Signer {
+    root: SigningJwk,
+    /// The root key that will follow, once every edge knows it.
+    next: Option<SigningJwk>,
+    signed: Mutex<HashMap<String, Signed>>,
+}
+
+/// Refuses a policy that is too large for a bundle.
+///
+/// # Errors
+/// It is.
+pub fn check_size(document: &Document) -> Result<(), PolicyError> {
+    let most = (MAX_BUNDLE_BYTES - RESERVED_BYTES) / 4 * 3;
+    let size = serde_json::to_vec(document).map_or(usize::MAX, |text| text.len());
+    if size > most {
+        let message = format!("the policy has {size} bytes without spaces; edges take at most {most}");
+        return Err(PolicyError { at: String::new(), message });
+    }
+    Ok(())
+}
+
+impl Content {
+    /// Puts together what edges have to know. `document` has its revision and the origin's keys
+    /// in it.
+    ///
+    /// # Errors
+    /// The policy cannot be written as JSON.
+    pub fn new(progress: Progress, document: &Document, revocation: Revocation) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            progress,
+            rev: document.rev,
+            lifetime_s: document.distribution.lifetime_s,
+            policy: to_raw_value(document)?,
+            revocation,
+        })
+    }
+
+    /// Until when tokens of this user are refused that were issued before; seconds since the epoch.
+    pub fn withdrawn_until(&self, user_id: &str) -> Option<u64> {
+        self.revocation.users.get(user_id).copied()
+    }
+
+    /// When a bundle is signed that is asked for at `now_s`. It is the same for every origin: the
+    /// last change, or the last of the moments that are half a lifetime apart.
+    fn signed_at(&self, now_s: u64) -> u64 {
+        let half = u64::from(self.lifetime_s / 2).max(1);
+        let changed_at = u64::try_from(self.progress.changed_at / 1000).unwrap_or_default();
+        (now_s / half * half).max(changed_at)
+    }
+}
+
+impl Signer {
+    /// Signs with `root`; edges are told of `next`, too.
+    pub fn new(root: SigningJwk, next: Option<SigningJwk>) -> Self {
+        Self { root, next, signed: Mutex::default() }
+    }
+
+    /// The public keys by which edges know a bundle, as a JWK Set.
+    pub fn roots(&self) -> Value {
+        let keys: Vec<Value> =
+            [Some(&self.root), self.next.as_ref()].into_iter().flatten().map(SigningJwk::public).collect();
+        json!({ "keys": keys })
+    }
+
+    /// The bundle for a region at `now_s` (seconds).
+    pub fn bundle(&self, content: &Content, region: &str, now_s: u64) -> Signed {
+        let iat = content.signed_at(now_s);
+        let serial = u64::try_from(content.progress.serial).unwrap_or_default();
+        let tag = format!("{serial}-{iat}");
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = signed.get(region).filter(|known| known.tag == tag) {
+            return known.clone();
+        }
+        let bundle = Bundle {
+            iss: bundle::ISSUER.to_owned(),
+            aud: bundle::audience(region),
+            iat,
+            exp: iat + u64::from(content.lifetime_s),
+            serial,
+            jti: tag.clone(),
+            rev: content.rev,
+            policy: content.policy.clone(),
+            revocation: content.revocation.clone(),
+        };
+        let fresh = Signed { tag, text: self.root.sign(bundle::TYPE, &bundle).into() };
+        signed.insert(region.to_owned(), fresh.clone());
+        fresh
+    }
+}
+
+/// What edges are told of revocations, the newest first. What a bundle has no room for is covered
+/// by withdrawing everything of every issuer up to then: rather does everybody log in again than
+/// that one withdrawn token holds.
+pub fn revocation<'a>(records: &[RevocationRecord], issuers: impl Iterator<Item = &'a str>) -> Revocation {
+    let mut revocation = Revocation::default();
+    let (told, left) = records.split_at(records.len().min(MAX_REVOCATIONS));
+    if let Some(latest) = left.iter().map(|record| record.not_before).max() {
+        let latest = u64::try_from(latest).unwrap_or_default();
+        revocation.issuers = issuers.map(|issuer| (issuer.to_owned(), latest)).collect();
+    }
+    for record in told {
+        let list = match Whose::from_name(&record.kind) {
+            Some(Whose::User) => &mut revocation.users,
+            Some(Whose::Session) => &mut revocation.sessions,
+            Some(Whose::Token) => &mut revocation.tokens,
+            Some(Whose::Issuer) => &mut revocation.issuers,
+            None => continue,
+        };
+        let moment = list.entry(record.subject.clone()).or_default();
+        *moment = (*moment).max(u64::try_from(record.not_before).unwrap_or_default());
+    }
+    revocation
+}
+
+#[cfg(test)]
+mod tests {
+    use gate::bundle::open;
+    use gate::keys::KeySet;
+
+    use super::*;
+    use crate::policy::BUILT_IN;
+
+    #[test]
+    fn what_is_signed_here_opens_at_the_edge() {
+        let signer = Signer::new(SigningJwk::sample(), None);
+        let roots = KeySet::from_jwks(&signer.roots()).unwrap();
+        let document = Document { rev: 7, ..Document::parse(BUILT_IN).unwrap() };
+        let record = |kind: &str, subject: &str| RevocationRecord {
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            not_before: 5,
+            expires_at: 0,
+            at: 0,
+            author: String::new(),
+            reason: String::new(),
+        };
+        let records = [record("user", "u1"), record("session", "s1"), record("rubbish", "r")];
+        let withdrawn = revocation(&records, ["cosygate"].into_iter());
+        let progress = Progress { serial: 12, changed_at: 1_000_000_500 };
+        let content = Content::new(progress, &document, withdrawn).unwrap();
+        assert_eq!((content.withdrawn_until("u1"), content.withdrawn_until("u2")), (Some(5), None));
+
+        let first = signer.bundle(&content, "north", 1_000_001);
+        let bundle = open(first.text.as_bytes(), &roots, "north").unwrap();
+        assert_eq!((bundle.serial, bundle.iat, bundle.exp, bundle.rev), (12, 1_000_000, 1_086_400, 7));
+        assert_eq!(bundle.revocation.sessions["s1"], 5);
+        assert!(open(first.text.as_bytes(), &roots, "south").is_err());
+        // Signed again before it runs out, at the same moment by every origin.
+        assert_eq!(signer.bundle(&content, "north", 1_036_799).tag, first.tag);
+        assert_eq!(signer.bundle(&content, "north", 1_036_800).tag, "12-1036800");
+        assert_eq!(signer.bundle(&content, "north", 1_079_999).tag, "12-1036800");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_covered() {
+        let record = |number: usize| RevocationRecord {
+            kind: "user".to_owned(),
+            subject: number.to_string(),
+            not_before: i64::try_from(number).unwrap(),
+            expires_at: 0,
+            at: 0,
+            author: String::new(),
+            reason: String::new(),
+        };
+        let records: Vec<_> = (0..MAX_REVOCATIONS + 2).rev().map(record).collect();
+        let told = revocation(&records, ["cosygate", "partner"].into_iter());
+        assert_eq!((told.users.len(), told.issuers.len()), (MAX_REVOCATIONS, 2));
+        assert_eq!((told.issuers["partner"], told.users.contains_key("1")), (1, false));
+        assert!(revocation(&records[..10], ["cosygate"].into_iter()).issuers.is_empty());
+    }
+
+    #[test]
+    fn a_policy_has_to_fit() {
+        let mut document = Document::parse(BUILT_IN).unwrap();
+        assert!(check_size(&document).is_ok());
+        document.schema = Some("a".repeat(700_000));
+        assert!(check_size(&document).is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! Ed25519 keys in files, and the JSON Web Signatures made with them (RFC 7515, RFC 8037).
+
+use std::io;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signer as _, SigningKey};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::files;
+
+/// A private key and its name.
+pub struct SigningJwk {
+    key: SigningKey,
+    id: String,
+}
+
+/// The private key as a JWK (RFC 8037, section 2).
+#[derive(Serialize, Deserialize)]
+struct PrivateJwk {
+    kty: String,
+    crv: String,
+    x: String,
+    d: String,
+}
+
+impl SigningJwk {
+    /// Reads the key of a file.
+    ///
+    /// # Errors
+    /// The disk's, or it is no Ed25519 JWK.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        Self::parse(&std::fs::read_to_string(path)?)
+    }
+
+    /// Reads the key of a file, or makes one if there is no file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_or_make(path: &Path) -> io::Result<Self> {
+        Self::parse(&files::read_or_make_secret(path, || Self::new(SigningKey::from_bytes(&rand::random())).private())?)
+    }
+
+    /// The same key for every test and sample.
+    pub fn sample() -> Self {
+        Self::new(SigningKey::from_bytes(&[1; 32]))
+    }
+
+    fn parse(text: &str) -> io::Result<Self> {
+        Self::from_jwk(text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is no Ed25519 JWK"))
+    }
+
+    fn from_jwk(text: &str) -> Option<Self> {
+        let jwk: PrivateJwk = serde_json::from_str(text).ok()?;
+        let seed: [u8; 32] = URL_SAFE_NO_PAD.decode(jwk.d).ok()?.try_into().ok()?;
+        let key = SigningKey::from_bytes(&seed);
+        let is_whole = jwk.kty == "OKP"
+            && jwk.crv == "Ed25519"
+            && URL_SAFE_NO_PAD.decode(jwk.x).ok()?.as_slice() == key.verifying_key().as_bytes();
+        is_whole.then(|| Self::new(key))
+    }
+
+    fn new(key: SigningKey) -> Self {
+        let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+        // RFC 7638, section 3: the required members in lexical order, without whitespace.
+        let canonical = format!("{{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"{x}\"}}");
+        Self { key, id: URL_SAFE_NO_PAD.encode(Sha256::digest(canonical)) }
+    }
+
+    fn private(&self) -> String {
+        let jwk = PrivateJwk {
+            kty: "OKP".to_owned(),
+            crv: "Ed25519".to_owned(),
+            x: URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes()),
+            d: URL_SAFE_NO_PAD.encode(self.key.as_bytes()),
+        };
+        serde_json::to_string(&jwk).unwrap_or_default()
+    }
+
+    /// The public half as a JWK (RFC 7517, section 4).
+    pub fn public(&self) -> Value {
+        json!({
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "alg": "EdDSA",
+            "use": "sig",
+            "kid": self.id,
+            "x": URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes()),
+        })
+    }
+
+    /// Signs claims as a compact JWS of this type.
+    pub fn sign(&self, kind: &str, claims: &impl Serialize) -> String {
+        let header = json!({"alg": "EdDSA", "typ": kind, "kid": self.id});
+        let mut text = URL_SAFE_NO_PAD.encode(header.to_string());
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims).unwrap_or_default(), &mut text);
+        let signature = self.key.sign(text.as_bytes()).to_bytes();
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_id_is_the_thumbprint_of_rfc_8037() {
+        // RFC 8037, appendix A.1 to A.3.
+        let jwk = r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let key = SigningJwk::from_jwk(jwk).unwrap();
+        assert_eq!(key.id, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert!(SigningJwk::from_jwk(&jwk.replace("11q", "12q")).is_none());
+        assert!(SigningJwk::from_jwk("{}").is_none());
+    }
+
+    #[test]
+    fn a_key_stays_over_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.jwk");
+        assert!(SigningJwk::load(&path).is_err());
+        let first = SigningJwk::load_or_make(&path).unwrap().public();
+        assert_eq!(SigningJwk::load_or_make(&path).unwrap().public(), first);
+        std::fs::write(&path, "rubbish").unwrap();
+        assert!(SigningJwk::load_or_make(&path).is_err());
+    }
+}
