@@ -71,7 +71,7 @@ impl Follower {
         let roots = KeySet::from_jwks(&settings.roots).map_err(|reason| format!("roots: {reason}"))?;
         let seed = seed.map(|seed| bundle::open(seed.as_bytes(), &roots, region)).transpose();
         let seed = seed.map_err(|refused| format!("seed: {refused}"))?;
-        let node = host::property(&["node", "id"]).unwrap_or_default();
+        let node = host::property(&["xds", "node", "id"]).unwrap_or_default();
         let mut follower = Self {
             settings,
             roots,
@@ -171,7 +171,8 @@ impl Follower {
         });
         let Some(sealed) = sealed else { return };
         let tag = format!("\"{}\"", self.tag);
-        let wait = format!("wait={}", follow::WAIT_S);
+        // Until it has heard at all, an edge lets nobody in who has a token.
+        let wait = format!("wait={}", if self.is_caught_up { follow::WAIT_S } else { 0 });
         let mut headers = vec![(identity::HEADER, sealed.as_str()), ("prefer", &wait)];
         if !self.tag.is_empty() {
             headers.push(("if-none-match", &tag));
@@ -208,6 +209,12 @@ impl Follower {
             }
         }
         match self.read(size, now_ms / 1000) {
+            Ok((bundle, _)) if bundle.version() == self.version => {
+                // The same again, under another name: nothing to do, and no hurry to ask for more.
+                self.heard("unchanged");
+                self.ask_at_ms = now_ms + SETTLE_MS;
+                None
+            }
             Ok(read) => Some(read),
             Err(Refused { reason, detail }) => {
                 self.failed(reason, detail, now_ms);

@@ -29,6 +29,8 @@ use crate::worker::WORKER;
 const IDENTITY_KEYS: &str = "COSYGATE_IDENTITY_KEYS";
 /// How often a worker looks after keys, leases and counts.
 const TICK_MS: u32 = 250;
+/// The same until it has heard of the control plane.
+const FIRST_TICK_MS: u32 = 20;
 /// How many differences between policy and shadow are logged between two ticks.
 const LOGGED_DIFFERENCES: u32 = 5;
 
@@ -226,8 +228,13 @@ impl Root {
         Ok(())
     }
 
+    fn is_caught_up(&self) -> bool {
+        self.follower.as_ref().is_none_or(|follower| follower.standing().is_caught_up)
+    }
+
     /// Looks whether another worker has put a newer bundle in place.
     fn follow(&mut self, now_ms: u64) {
+        let was_caught_up = self.is_caught_up();
         if let Some(bundle) = self.follower.as_mut().and_then(Follower::newer)
             && let Err(error) = self.adopt(&bundle)
         {
@@ -237,6 +244,9 @@ impl Root {
         if let (Some(follower), Some(ring)) = (&mut self.follower, &self.ring) {
             WORKER.with(|worker| follower.tick(worker.id(), ring, now_ms));
             follower.gauge();
+        }
+        if self.is_caught_up() && !was_caught_up {
+            let _ = host::set_tick_period_ms(TICK_MS);
         }
         self.stand();
     }
@@ -281,7 +291,7 @@ impl RootContext for Root {
                 }
                 self.generation = WORKER.with(|worker| worker.next_generation());
                 // Without a tick nothing is fetched, renewed or counted, and all that fails closed.
-                let _ = host::set_tick_period_ms(TICK_MS);
+                let _ = host::set_tick_period_ms(if self.is_caught_up() { TICK_MS } else { FIRST_TICK_MS });
                 true
             }
             Err(reason) => {

@@ -27,6 +27,9 @@ const MAX_REASON: usize = 200;
 /// A JSON body. Unknown and doubled members are refused; the size is counted while it arrives.
 pub struct JsonBody<T>(pub T);
 
+/// A JSON body as it was sent, not looked into.
+pub struct JsonText(pub Bytes);
+
 /// The query of the target. Unknown parameters are refused.
 pub struct Parameters<T>(pub T);
 
@@ -34,6 +37,19 @@ pub struct Parameters<T>(pub T);
 pub struct ObjectId(pub String);
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
+        let JsonText(bytes) = JsonText::from_request(request, app).await?;
+        let members =
+            gate::json::object(&bytes).map_err(|error| invalid("The body is not JSON as it is read here", &error))?;
+        let body =
+            serde_json::from_value(Value::Object(members)).map_err(|error| invalid("The body is wrong", &error))?;
+        Ok(Self(body))
+    }
+}
+
+impl FromRequest<Arc<App>> for JsonText {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
@@ -46,12 +62,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
             Some(caller) => u64::from(app.policy.now().role(caller.role())?.body_kb) * 1024,
             None => ANONYMOUS_BYTES,
         };
-        let bytes = read(request, limit).await?;
-        let members =
-            gate::json::object(&bytes).map_err(|error| invalid("The body is not JSON as it is read here", &error))?;
-        let body =
-            serde_json::from_value(Value::Object(members)).map_err(|error| invalid("The body is wrong", &error))?;
-        Ok(Self(body))
+        Ok(Self(read(request, limit).await?))
     }
 }
 

@@ -17,7 +17,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Role};
@@ -137,8 +137,9 @@ pub struct PolicyCenter {
     /// Something was changed here; no need to wait for the next look.
     changed: Notify,
     last_error: Mutex<Option<String>>,
-    /// The hash of the file's content that was judged last.
-    judged: Mutex<String>,
+    /// The hash of the file's content that was judged last. Whoever looks at the file or writes it
+    /// holds this, so that nobody takes what was overtaken for news.
+    judged: tokio::sync::Mutex<String>,
     /// What the edge's file says by now, and since when.
     written: Mutex<(Vec<String>, Option<SystemTime>)>,
 }
@@ -246,10 +247,10 @@ impl PolicyCenter {
             in_force: watch::Sender::new(Arc::new(in_force)),
             changed: Notify::new(),
             last_error: Mutex::new(last_error),
-            judged: Mutex::new(hash),
+            judged: tokio::sync::Mutex::new(hash),
             written: Mutex::default(),
         };
-        center.show()?;
+        center.show().await?;
         Ok(center)
     }
 
@@ -325,14 +326,14 @@ impl PolicyCenter {
         if seen == stamp && stamp.is_some_and(|stamp| stamp.is_settled) {
             return seen;
         }
+        let mut judged = self.judged.lock().await;
         match tokio::fs::read(&self.file.path).await {
             Ok(bytes) => {
                 let hash = sha256_hex(&[&bytes]);
-                let is_judged = hash == *self.judged();
                 // The same content is judged once; a failure that is not the content's own is
                 // tried again.
-                if !is_judged && self.take_over(&bytes).await {
-                    *self.judged() = hash;
+                if hash != *judged && self.take_over(&bytes).await {
+                    *judged = hash;
                 }
                 stamp
             }
@@ -368,7 +369,7 @@ impl PolicyCenter {
     async fn look(&self) {
         let known = self.in_force.borrow().content.progress;
         let loaded = match self.store.control().progress().await {
-            Ok(progress) if progress == known => return self.show_or_report(),
+            Ok(progress) if progress == known => return self.show_or_report().await,
             Ok(_) => load(&self.store, &self.jwks, &self.clock).await,
             Err(error) => Err(error.into()),
         };
@@ -378,15 +379,22 @@ impl PolicyCenter {
                 if self.now().record.rev != record.rev {
                     tracing::info!(rev = record.rev, sha256 = record.sha256, author = record.author, "policy in force");
                 }
-                self.in_force.send_replace(Arc::new(in_force));
-                self.show_or_report();
+                // Of two that look at the same time the one that saw more prevails.
+                self.in_force.send_if_modified(|known| {
+                    let is_newer = known.content.progress.serial < in_force.content.progress.serial;
+                    if is_newer {
+                        *known = Arc::new(in_force);
+                    }
+                    is_newer
+                });
+                self.show_or_report().await;
             }
             Err(error) => self.report(error.to_string()),
         }
     }
 
-    fn show_or_report(&self) {
-        if let Err(error) = self.show() {
+    async fn show_or_report(&self) {
+        if let Err(error) = self.show().await {
             self.report(error.to_string());
         }
     }
@@ -394,9 +402,9 @@ impl PolicyCenter {
     /// Brings the two files up to date that show what is in force: the policy file, and the
     /// edge's. Envoy takes over the latter, so it is written only when the edge needs something
     /// that no bundle can bring, or when the bundle in it has grown old.
-    fn show(&self) -> Result<(), CenterError> {
+    async fn show(&self) -> Result<(), CenterError> {
+        self.show_in_file().await.map_err(|error| CenterError::File(self.file.path.clone(), error))?;
         let policy = self.now();
-        self.show_in_file(&policy).map_err(|error| CenterError::File(self.file.path.clone(), error))?;
         let variables = edge_config::variables(&policy.document);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = written.1.is_none_or(|at| at.elapsed().is_ok_and(|age| age >= SEED_AGE));
@@ -411,8 +419,9 @@ impl PolicyCenter {
     }
 
     /// A file that nobody has changed since it was judged shows what is in force.
-    fn show_in_file(&self, policy: &Policy) -> io::Result<()> {
-        let mut judged = self.judged();
+    async fn show_in_file(&self) -> io::Result<()> {
+        let mut judged = self.judged.lock().await;
+        let policy = self.now();
         if self.file.is_master || self.last_error().is_some() || *judged == policy.record.sha256 {
             return Ok(());
         }
@@ -421,10 +430,6 @@ impl PolicyCenter {
             judged.clone_from(&policy.record.sha256);
         }
         Ok(())
-    }
-
-    fn judged(&self) -> MutexGuard<'_, String> {
-        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs an error when it is another one than before.

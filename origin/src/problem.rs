@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use gate::{Code, Problem};
 
 use crate::blobs::BlobError;
-use crate::store::StoreError;
+use crate::policy::CenterError;
+use crate::store::{PublishError, StoreError};
 
 /// A refused request. The client sees the problem; the cause is logged once, where the response
 /// leaves the server (`answer`).
@@ -63,6 +64,21 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Full => Self::storage_full("the database is full"),
             StoreError::Busy => Self::overloaded().because("the database is busy"),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<CenterError> for Refusal {
+    fn from(error: CenterError) -> Self {
+        match error {
+            CenterError::Invalid(_, error) => {
+                Self::new(Code::RequestInvalid, format!("The policy is not valid: {error}."))
+            }
+            CenterError::Unpublished(error @ PublishError::Overtaken { .. }) => {
+                Self::new(Code::PreconditionFailed, format!("Not published: {error}."))
+            }
+            CenterError::Unpublished(PublishError::Store(error)) | CenterError::Store(error) => error.into(),
             other => Self::internal(other),
         }
     }

@@ -1,6 +1,8 @@
 //! The whole API on one screen. One endpoint, one file: docs/API.md has the shapes.
 
+mod admin_edges;
 mod admin_policy;
+mod admin_revocations;
 mod download;
 mod edge_bundle;
 mod generate;
@@ -42,7 +44,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))
-        .route("/api/admin/policy", get(admin_policy::handler))
+        .route("/api/admin/policy", get(admin_policy::get).put(admin_policy::put))
+        .route("/api/admin/policy/history", get(admin_policy::history))
+        .route("/api/admin/edges", get(admin_edges::handler))
+        .route("/api/admin/revocations", get(admin_revocations::get).post(admin_revocations::post))
         .route("/internal/edge/bundle", get(edge_bundle::handler))
         .fallback(async || Refusal::not_found())
         .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "This path has other methods."))

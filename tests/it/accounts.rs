@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::world::World;
+use tests::scripted::eventually;
+use tests::world::{User, World};
 
 #[tokio::test]
 async fn wrong_passwords_and_bad_names_are_refused() {
@@ -74,8 +75,22 @@ async fn roles_decide_and_change() {
     assert!(policy.json::<Value>().await.unwrap()["document"]["roles"]["free"].is_object());
 
     assert!(world.cosygate(&["user", "role", "ada", "premium"]).status.success());
-    let ada = world.login("ada", "ada's own long password").await;
-    assert_eq!(world.get_as(&ada, "/api/me").await.json::<Value>().await.unwrap()["role"], "premium");
+    let promoted = world.login("ada", "ada's own long password").await;
+    assert_eq!(world.get_as(&promoted, "/api/me").await.json::<Value>().await.unwrap()["role"], "premium");
+    // A token that states the old role is worth nothing any more, and neither is one of somebody
+    // who is kept out.
+    let withdrawn = async |user: &User| {
+        let response = world.get_as(user, "/api/me").await;
+        response.status() == 401 && response.json::<Value>().await.unwrap()["code"] == "token_revoked"
+    };
+    eventually("the old role", async || withdrawn(&ada).await).await;
+    assert!(world.cosygate(&["user", "disable", "ada"]).status.success());
+    eventually("kept out", async || withdrawn(&promoted).await).await;
+    let body = json!({"username": "ada", "password": "ada's own long password"});
+    assert_eq!(world.post("/login", body).await.status(), StatusCode::UNAUTHORIZED);
+    assert!(world.cosygate(&["user", "enable", "ada"]).status.success());
+    let back = world.login("ada", "ada's own long password").await;
+    assert_eq!(world.get_as(&back, "/api/me").await.status(), 200);
 }
 
 #[tokio::test]

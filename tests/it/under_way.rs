@@ -33,7 +33,7 @@ async fn start(folder: &Path, origin: &Scripted) -> Edge {
     edge
 }
 
-fn token(user: &str) -> String {
+pub(crate) fn token(user: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let claims = json!({
         "iss": "https://issuer.example", "aud": "cosygate", "sub": user, "role": "free", "iat": now, "exp": now + 600,

@@ -8,6 +8,8 @@
 pub mod attack;
 /// Measurements side by side.
 pub mod bench;
+/// Bundles as a control plane makes them.
+pub mod bundle;
 /// An origin that answers with what it received.
 pub mod echo;
 /// A real Envoy with the real filter.

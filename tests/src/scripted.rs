@@ -1,4 +1,4 @@
-//! An origin that does what a test tells it: publishes keys, holds a request, streams, becomes a
+//! An origin that does what a test tells it: publishes keys and bundles, holds a request, streams, becomes a
 //! WebSocket, or fails as servers fail.
 
 use std::collections::HashMap;
@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// How one path under `/keys/` answers.
 #[derive(Clone)]
@@ -28,6 +29,22 @@ pub enum Answer {
     /// Never.
     Silence,
 }
+
+/// What an edge said when it asked for a bundle.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Report {
+    /// Its name.
+    pub node: String,
+    /// What all its workers judge by.
+    pub serial: u64,
+    /// The revision of the policy.
+    pub rev: u64,
+    /// What was wrong with the last bundle.
+    pub error: String,
+}
+
+/// What is answered to whoever asks for a bundle: a status, a tag and bytes.
+type Offer = (u16, String, Vec<u8>);
 
 /// The origin and what a test may turn.
 #[derive(Clone)]
@@ -43,6 +60,8 @@ struct Inner {
     /// Held requests go on as this gets permits.
     held: Semaphore,
     holding: AtomicUsize,
+    offer: watch::Sender<Offer>,
+    reports: Mutex<Vec<Report>>,
 }
 
 impl Scripted {
@@ -55,9 +74,12 @@ impl Scripted {
             fetches: AtomicUsize::new(0),
             held: Semaphore::new(0),
             holding: AtomicUsize::new(0),
+            offer: watch::Sender::new((404, String::new(), Vec::new())),
+            reports: Mutex::default(),
         });
         let app = Router::new()
             .route("/keys/{name}", get(keys))
+            .route("/internal/edge/bundle", get(bundle))
             .route("/hold", get(hold))
             .route("/events", get(events))
             .route("/live", get(live))
@@ -70,6 +92,21 @@ impl Scripted {
     /// Sets how `/keys/<name>` answers; until then it has nothing.
     pub fn answer(&self, name: &str, answer: Answer) {
         self.state.answers.lock().unwrap().insert(format!("/keys/{name}"), answer);
+    }
+
+    /// Answers with this to whoever asks for a bundle and has another one.
+    pub fn offer(&self, tag: &str, text: impl Into<Vec<u8>>) {
+        self.state.offer.send_replace((200, tag.to_owned(), text.into()));
+    }
+
+    /// Answers with this status to whoever asks for a bundle.
+    pub fn offer_nothing(&self, status: u16) {
+        self.state.offer.send_replace((status, String::new(), Vec::new()));
+    }
+
+    /// What edges have said so far.
+    pub fn reports(&self) -> Vec<Report> {
+        self.state.reports.lock().unwrap().clone()
     }
 
     /// How often keys were asked for.
@@ -96,6 +133,23 @@ async fn keys(State(state): State<Arc<Inner>>, request: Request) -> Response {
         Some(Answer::Raw(status, bytes)) => (StatusCode::from_u16(status).unwrap(), bytes).into_response(),
         Some(Answer::Silence) => std::future::pending().await,
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn bundle(State(state): State<Arc<Inner>>, Query(report): Query<Report>, headers: HeaderMap) -> Response {
+    state.reports.lock().unwrap().push(report);
+    let mut offers = state.offer.subscribe();
+    loop {
+        let (status, tag, text) = offers.borrow_and_update().clone();
+        let tag = format!("\"{tag}\"");
+        if status != 200 || headers.get("if-none-match").is_none_or(|known| known.as_bytes() != tag.as_bytes()) {
+            return (StatusCode::from_u16(status).unwrap(), [("etag", tag)], text).into_response();
+        }
+        let is_patient = headers.get("prefer").is_some_and(|wait| wait.as_bytes() != b"wait=0");
+        let wait = Duration::from_secs(if is_patient { 10 } else { 0 });
+        if tokio::time::timeout(wait, offers.changed()).await.is_err() {
+            return (StatusCode::NOT_MODIFIED, [("etag", tag)]).into_response();
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The name is taken.
     Conflict,
+    /// What the request was meant to change has changed meanwhile (RFC 9110, section 13.1.1).
+    PreconditionFailed,
     /// The request cannot be understood.
     RequestInvalid,
     /// The body is larger than the role allows.
@@ -78,6 +80,7 @@ impl Code {
         (Code::NotFound, "not_found", 404, "Not Found"),
         (Code::MethodNotAllowed, "method_not_allowed", 405, "Method Not Allowed"),
         (Code::Conflict, "conflict", 409, "Conflict"),
+        (Code::PreconditionFailed, "precondition_failed", 412, "Precondition Failed"),
         (Code::RequestInvalid, "request_invalid", 400, "Bad Request"),
         (Code::BodyTooLarge, "body_too_large", 413, "Content Too Large"),
         (Code::UnsupportedMedia, "unsupported_media", 415, "Unsupported Media Type"),

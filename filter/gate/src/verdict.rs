@@ -144,8 +144,8 @@ impl<'a> Judgement<'a, '_> {
 
     fn user(&mut self, route: &'a CompiledRoute, cache: &mut TokenCache) -> Result<Pass<'a>, Problem> {
         let (gate, seen) = (self.gate, self.request.seen);
-        let credential = seen.credential()?;
         self.request.standing.check_revocations(gate)?;
+        let credential = seen.credential()?;
         if credential.from_cookie {
             seen.check_same_origin()?;
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::app::App;
 use crate::bundles::Signed;
 use crate::caller::Edge;
+use crate::input::Parameters;
 use crate::problem::Refusal;
 use crate::store::EdgeRecord;
 
@@ -36,7 +37,7 @@ pub(super) struct Report {
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     edge: Edge,
-    Query(report): Query<Report>,
+    Parameters(report): Parameters<Report>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let bounded = |text: String| text.chars().filter(|letter| !letter.is_control()).take(MAX_TEXT_BYTES).collect();

@@ -1,6 +1,7 @@
 //! `POST /login`: a password against a token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +17,7 @@ use crate::caller::Visit;
 use crate::input::JsonBody;
 use crate::issuer::Grant;
 use crate::problem::Refusal;
-use crate::store::User;
+use crate::store::{User, Whose};
 
 /// The body.
 #[derive(Deserialize)]
@@ -52,12 +53,12 @@ pub(super) async fn handler(
     };
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let is_right = app.passwords.verify(body.password, hash).await?;
-    let Some(user) = user.filter(|user| is_right && user.disabled_at.is_none()) else {
+    let Some((user, now_ms)) = admitted(&app, user.filter(|_| is_right)).await? else {
         metrics::counter!("cosygate_logins_total", "result" => "refused").increment(1);
         app.store.audit(&visit.audit(&app.clock, "login", "token_invalid")).await?;
         return Err(Refusal::new(Code::TokenInvalid, "Wrong username or password."));
     };
-    let (token, expires_in) = grant(&app, &user)?;
+    let (token, expires_in) = grant(&app, &user, now_ms)?;
     app.store.audit(&visit.audit(&app.clock, "login", "ok").by(&user.id)).await?;
     metrics::counter!("cosygate_logins_total", "result" => "ok").increment(1);
 
@@ -77,8 +78,25 @@ pub(super) async fn handler(
     Ok(response)
 }
 
+/// The user as the database knows them now, unless disabled, and the time of issue, in
+/// milliseconds.
+///
+/// Tokens know whole seconds only, and what was issued in the second of a withdrawal is withdrawn,
+/// too; who logs in then waits for the next one. The time is taken before the user is looked at
+/// again, so whatever is changed about the account after that withdraws the token.
+async fn admitted(app: &App, user: Option<User>) -> Result<Option<(User, i64)>, Refusal> {
+    let Some(user) = user else { return Ok(None) };
+    let withdrawn = app.store.control().withdrawn_before(Whose::User, &user.id).await?;
+    let holds_from_ms = withdrawn.unwrap_or_default().saturating_mul(1000);
+    let wait_ms = holds_from_ms.saturating_sub(app.clock.now_ms()).clamp(0, 1000);
+    tokio::time::sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default())).await;
+    let now_ms = app.clock.now_ms().max(holds_from_ms);
+    let user = app.store.accounts().by_id(&user.id).await?;
+    Ok(user.filter(|user| user.disabled_at.is_none()).map(|user| (user, now_ms)))
+}
+
 /// A token and how long it holds, in seconds.
-fn grant(app: &App, user: &User) -> Result<(String, u64), Refusal> {
+fn grant(app: &App, user: &User, now_ms: i64) -> Result<(String, u64), Refusal> {
     let policy = app.policy.now();
     let unavailable = || Problem::new(Code::PolicyUnavailable, "Nobody can log in here at the moment.").retry_after(60);
     let issuer = policy.own_issuer().ok_or_else(|| Refusal::from(unavailable()).because("no issuer with our keys"))?;
@@ -88,7 +106,7 @@ fn grant(app: &App, user: &User) -> Result<(String, u64), Refusal> {
         audience: issuer.audiences.first().map(String::as_str).unwrap_or_default(),
         user,
         lifetime_s,
-        now_ms: app.clock.now_ms(),
+        now_ms,
     };
     Ok((app.issuer.issue(&grant), lifetime_s))
 }

@@ -144,6 +144,18 @@ impl<'a> Control<'a> {
         Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(now_ms).bind(limit).fetch_all(pool).await?))
     }
 
+    /// Before when tokens must have been issued to be withdrawn, seconds since the epoch; none if
+    /// none are.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn withdrawn_before(&self, whose: Whose, subject: &str) -> Result<Option<i64>, StoreError> {
+        const SQL: &str = "SELECT not_before FROM revocations WHERE kind = $1 AND subject = $2";
+        Ok(on_db!(&self.store.reader, pool => {
+            sqlx::query_scalar(SQL).bind(whose.as_str()).bind(subject).fetch_optional(pool).await?
+        }))
+    }
+
     /// Withdraws tokens. Of two moments for the same tokens the later one counts.
     ///
     /// # Errors
