@@ -54,7 +54,7 @@ pub(super) async fn handler(
     let mut in_force = app.policy.in_force();
     let wait = tokio::time::sleep(wait(&headers));
     tokio::pin!(wait);
-    loop {
+    let tag = loop {
         in_force.mark_unchanged();
         let Signed { tag, text } = app.policy.bundle(edge.region());
         if !known(&tag) {
@@ -63,11 +63,11 @@ pub(super) async fn handler(
         }
         tokio::select! {
             changed = in_force.changed() => changed.map_err(Refusal::internal)?,
-            () = app.stopping.cancelled() => break,
-            () = &mut wait => break,
+            () = app.stopping.cancelled() => break tag,
+            () = &mut wait => break tag,
         }
-    }
-    Ok((StatusCode::NOT_MODIFIED, [(ETAG, headers[IF_NONE_MATCH].clone())]).into_response())
+    };
+    Ok((StatusCode::NOT_MODIFIED, [(ETAG, quoted(&tag))]).into_response())
 }
 
 fn quoted(tag: &str) -> String {
