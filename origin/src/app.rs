@@ -18,17 +18,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::{Passwords, fold_username};
 use crate::blobs::{BlobError, Blobs};
-use crate::bundles::Signer;
 use crate::caller::ADMIN_ROLE;
 use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
-use crate::issuer::Issuer;
+use crate::keys::Master;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
-use crate::signing::SigningJwk;
 use crate::store::{AuditEntry, Store, StoreError, User};
 use crate::{files, metrics_listener, routes, upkeep};
 
@@ -44,8 +42,6 @@ pub struct App {
     pub blobs: Blobs,
     /// Hashes passwords.
     pub passwords: Passwords,
-    /// Signs tokens.
-    pub issuer: Issuer,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -101,30 +97,21 @@ pub async fn open_store(settings: &Settings) -> Result<Store, AppError> {
     Ok(store)
 }
 
-/// Reads the issuer's key or makes it.
+/// Reads the key under which all others are kept, or makes it at the first start.
 ///
 /// # Errors
 /// The keys folder or the key.
-pub fn open_issuer(settings: &Settings) -> Result<Issuer, AppError> {
+pub fn open_master(settings: &Settings) -> Result<Master, AppError> {
     make_folder(&settings.keys_folder())?;
-    let file = settings.issuer_key_file();
-    Issuer::load_or_make(&file).map_err(|error| AppError::File(file, error))
-}
-
-/// Reads the root key by which edges know what they are told, or makes it, and the one that will
-/// follow it, if there is one.
-///
-/// # Errors
-/// The keys folder or a key.
-pub fn open_signer(settings: &Settings) -> Result<Signer, AppError> {
-    make_folder(&settings.keys_folder())?;
-    let (file, next) = (settings.root_key_file(), settings.next_root_key_file());
-    let root = SigningJwk::load_or_make(&file).map_err(|error| AppError::File(file, error))?;
-    let next = match next.exists() {
-        true => Some(SigningJwk::load(&next).map_err(|error| AppError::File(next, error))?),
-        false => None,
+    let text = match &settings.master_key {
+        Some(key) => key.reveal().to_owned(),
+        None => {
+            let file = settings.master_key_file();
+            let made = files::read_or_make_secret(&file, || Master::generate() + "\n");
+            made.map_err(|error| AppError::File(file, error))?
+        }
     };
-    Ok(Signer::new(root, next))
+    Ok(Master::parse(&text).map_err(CenterError::from)?)
 }
 
 impl App {
@@ -153,7 +140,7 @@ impl App {
         passwords: Passwords,
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
-        let issuer = open_issuer(&settings)?;
+        let master = open_master(&settings)?;
         let door = Door::new(open_identity_keys(&settings)?);
         make_folder(&settings.blobs_folder())?;
         let blobs = Blobs::open(&settings.blobs_folder())?;
@@ -164,15 +151,13 @@ impl App {
             file: settings.edge_file(),
         };
         let file = PolicyFile { path: settings.policy_file(), is_master: settings.policy_file.is_some() };
-        let signer = open_signer(&settings)?;
-        let policy = PolicyCenter::start(file, edge, issuer.jwks(), signer, store.clone(), clock.clone()).await?;
+        let policy = PolicyCenter::start(file, edge, master, store.clone(), clock.clone()).await?;
         Ok(Self {
             settings,
             clock,
             store,
             blobs,
             passwords,
-            issuer,
             policy,
             engine,
             door,

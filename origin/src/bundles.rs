@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::bundle::{self, Bundle, MAX_BUNDLE_BYTES};
 use gate::policy::{Document, PolicyError, Revocation};
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
 
-use crate::signing::SigningJwk;
+use crate::keys::Ring;
 use crate::store::{Progress, RevocationRecord, Whose};
 
 /// What the signature, the names around the policy and all revocations may take of a bundle, in bytes.
@@ -42,9 +42,7 @@ pub struct Signed {
 
 /// Signs bundles, each once.
 pub struct Signer {
-    root: SigningJwk,
-    /// The root key that will follow, once every edge knows it.
-    next: Option<SigningJwk>,
+    roots: Ring,
     signed: Mutex<HashMap<String, Signed>>,
 }
 
@@ -93,16 +91,14 @@ impl Content {
 }
 
 impl Signer {
-    /// Signs with `root`; edges are told of `next`, too.
-    pub fn new(root: SigningJwk, next: Option<SigningJwk>) -> Self {
-        Self { root, next, signed: Mutex::default() }
+    /// Signs with the active one of the root keys.
+    pub fn new(roots: Ring) -> Self {
+        Self { roots, signed: Mutex::default() }
     }
 
     /// The public keys by which edges know a bundle, as a JWK Set.
     pub fn roots(&self) -> Value {
-        let keys: Vec<Value> =
-            [Some(&self.root), self.next.as_ref()].into_iter().flatten().map(SigningJwk::public).collect();
-        json!({ "keys": keys })
+        self.roots.jwks()
     }
 
     /// The bundle for a region at `now_s` (seconds).
@@ -125,7 +121,7 @@ impl Signer {
             policy: content.policy.clone(),
             revocation: content.revocation.clone(),
         };
-        let fresh = Signed { tag, text: self.root.sign(bundle::TYPE, &bundle).into() };
+        let fresh = Signed { tag, text: self.roots.active.sign(bundle::TYPE, &bundle).into() };
         signed.insert(region.to_owned(), fresh.clone());
         fresh
     }
@@ -165,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_signed_here_opens_at_the_edge() {
-        let signer = Signer::new(SigningJwk::sample(), None);
+        let signer = Signer::new(Ring::sample());
         let roots = KeySet::from_jwks(&signer.roots()).unwrap();
         let document = Document { rev: 7, ..Document::parse(BUILT_IN).unwrap() };
         let record = |kind: &str, subject: &str| RevocationRecord {

@@ -1,6 +1,7 @@
 //! The command line, on one screen.
 
 mod config;
+mod keys;
 mod policy;
 mod revoke;
 mod serve;
@@ -41,6 +42,9 @@ enum Command {
     /// Check, compare, publish, roll back and follow the policy.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// List and change the keys that origins sign with.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Withdraw tokens before their time.
     #[command(subcommand)]
     Revoke(revoke::Command),
@@ -65,9 +69,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve::run(settings, options).await,
         Command::Config(command) => config::run(&settings, &command),
         Command::Policy(command) => policy::run(&settings, command).await,
+        Command::Keys(command) => keys::run(&settings, command).await,
         Command::Revoke(command) => revoke::run(&settings, command).await,
         Command::User(command) => user::run(&settings, command).await,
-        Command::Token(command) => token::run(&settings, command),
+        Command::Token(command) => token::run(&settings, command).await,
         Command::Migrate => {
             app::open_store(&settings).await?.close().await;
             print("the tables are up to date")?;

@@ -8,6 +8,7 @@ use gate::identity::KeyRing;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::engine::EngineSettings;
+use crate::keys::Master;
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -31,6 +32,9 @@ pub struct Settings {
     /// The keys that seal identities, `id:base64url`, the current one first.
     /// `COSYGATE_IDENTITY_KEYS`, default generated into `keys/identity.keys` under the data folder.
     pub identity_keys: Option<Secret>,
+    /// The key under which the database keeps all others: 32 bytes in base64url.
+    /// `COSYGATE_MASTER_KEY`, default generated into `keys/master.key` under the data folder.
+    pub master_key: Option<Secret>,
     /// The policy. `COSYGATE_POLICY_FILE`, default `policy.json` under the data folder.
     pub policy_file: Option<PathBuf>,
     /// Where the edge's configuration is written. `COSYGATE_EDGE_DIR`, default `edge` under the
@@ -59,6 +63,7 @@ impl Default for Settings {
             region: "local".to_owned(),
             admin_password: None,
             identity_keys: None,
+            master_key: None,
             policy_file: None,
             edge_dir: None,
             filter_wasm: "target/edge/cosygate-filter.wasm".into(),
@@ -144,6 +149,7 @@ impl Settings {
             (&mut self.database_url, "COSYGATE_DATABASE_URL"),
             (&mut self.admin_password, "COSYGATE_ADMIN_PASSWORD"),
             (&mut self.identity_keys, "COSYGATE_IDENTITY_KEYS"),
+            (&mut self.master_key, "COSYGATE_MASTER_KEY"),
         ] {
             let from_file = match set(&format!("{name}_FILE")) {
                 Some(path) => {
@@ -183,6 +189,9 @@ impl Settings {
         if let Some(keys) = &self.identity_keys {
             KeyRing::parse(keys.reveal()).map_err(|reason| wrong("identity_keys", reason))?;
         }
+        if let Some(key) = &self.master_key {
+            Master::parse(key.reveal()).map_err(|error| wrong("master_key", error))?;
+        }
         if let Some(password) = &self.admin_password {
             crate::accounts::check_password(password.reveal()).map_err(|reason| wrong("admin_password", reason))?;
         }
@@ -204,19 +213,9 @@ impl Settings {
         self.data.join("keys")
     }
 
-    /// The issuer's key.
-    pub fn issuer_key_file(&self) -> PathBuf {
-        self.keys_folder().join("issuer.jwk")
-    }
-
-    /// The root key, by which edges know what the control plane tells them.
-    pub fn root_key_file(&self) -> PathBuf {
-        self.keys_folder().join("root.jwk")
-    }
-
-    /// The root key that will follow.
-    pub fn next_root_key_file(&self) -> PathBuf {
-        self.keys_folder().join("root-next.jwk")
+    /// The key under which all others are kept, when no setting gives it.
+    pub fn master_key_file(&self) -> PathBuf {
+        self.keys_folder().join("master.key")
     }
 
     /// The keys that seal identities, when no setting gives them.

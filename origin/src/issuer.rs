@@ -1,12 +1,10 @@
 //! The issuer of this server's tokens.
 
-use std::io;
-use std::path::Path;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clock::new_id;
+use crate::keys::Ring;
 use crate::signing::SigningJwk;
 use crate::store::User;
 
@@ -16,7 +14,7 @@ pub(crate) const SCOPE: &str = "speech";
 pub(crate) const TOKEN_TYPE: &str = "at+jwt";
 
 /// Signs tokens.
-pub struct Issuer(SigningJwk);
+pub struct Issuer(Ring);
 
 /// The claims of an access token (RFC 9068, section 2.2).
 #[derive(Serialize)]
@@ -49,22 +47,19 @@ pub struct Grant<'a> {
 }
 
 impl Issuer {
-    /// Reads the key, or makes one at the first start.
-    ///
-    /// # Errors
-    /// The disk's, or the file is no Ed25519 JWK.
-    pub fn load_or_make(path: &Path) -> io::Result<Self> {
-        SigningJwk::load_or_make(path).map(Self)
+    /// Signs with the active key of a ring.
+    pub fn new(keys: Ring) -> Self {
+        Self(keys)
     }
 
-    /// The public key as a JWK Set (RFC 7517, section 5).
+    /// The public keys as a JWK Set (RFC 7517, section 5).
     pub fn jwks(&self) -> Value {
-        json!({"keys": [self.0.public()]})
+        self.0.jwks()
     }
 
     /// A JWK Set to check policies with where the real keys are not at hand.
     pub fn sample_jwks() -> Value {
-        Self(SigningJwk::sample()).jwks()
+        json!({"keys": [SigningJwk::sample().public()]})
     }
 
     /// Makes an access token (RFC 9068).
@@ -83,6 +78,6 @@ impl Issuer {
             iat: now_s,
             exp: now_s + grant.lifetime_s,
         };
-        self.0.sign(TOKEN_TYPE, &claims)
+        self.0.active.sign(TOKEN_TYPE, &claims)
     }
 }

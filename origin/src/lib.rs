@@ -34,6 +34,8 @@ pub mod hash;
 pub mod input;
 /// Tokens and the key that signs them.
 pub mod issuer;
+/// The keys that origins share.
+pub mod keys;
 /// `/metrics`, `/healthz`, `/readyz`.
 pub mod metrics_listener;
 /// The control plane: the policy and its revisions.

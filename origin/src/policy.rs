@@ -18,9 +18,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Role};
+use gate::policy::{Document, KeysFrom, PolicyError, Role};
 use gate::{Code, Gate, Problem};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -31,7 +31,9 @@ use crate::clock::Clock;
 use crate::edge_config::{self, EdgeConfig};
 use crate::files;
 use crate::hash::sha256_hex;
-use crate::store::{AuditEntry, NewPolicy, PolicyRecord, Progress, PublishError, Store, StoreError};
+use crate::issuer::Issuer;
+use crate::keys::{self, KeyError, Master};
+use crate::store::{AuditEntry, NewPolicy, PolicyRecord, Progress, PublishError, Purpose, Store, StoreError};
 
 /// The policy of the first start.
 pub const BUILT_IN: &[u8] = include_bytes!("../../envoy/policy.json");
@@ -43,6 +45,10 @@ pub const LIVE_MS: i64 = 45_000;
 
 /// How often file and database are looked at.
 const POLL: Duration = Duration::from_millis(200);
+/// How often keys are looked after.
+const TEND: Duration = Duration::from_secs(1);
+/// How many edges are asked about.
+const MAX_EDGES: i64 = 100_000;
 /// A file that was written this recently may change again without its time showing it.
 const UNSETTLED: Duration = Duration::from_secs(1);
 /// How many revocations are looked at; of those that do not fit into a bundle, only the newest counts.
@@ -70,7 +76,7 @@ impl Policy {
     }
 
     /// The issuer that this server is, if the policy has it.
-    pub fn own_issuer(&self) -> Option<&Issuer> {
+    pub fn own_issuer(&self) -> Option<&gate::policy::Issuer> {
         self.document.issuers.iter().find(|issuer| issuer.keys.from == Some(KeysFrom::Origin))
     }
 }
@@ -90,6 +96,9 @@ pub enum CenterError {
     /// It was not published.
     #[error(transparent)]
     Unpublished(#[from] PublishError),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -117,20 +126,22 @@ pub struct PolicyFile {
 }
 
 /// What decisions rest on at one moment.
-#[derive(Debug)]
 pub struct InForce {
     /// The policy.
     pub policy: Arc<Policy>,
     /// What edges are told.
     pub content: Content,
+    /// Signs tokens.
+    pub issuer: Arc<Issuer>,
+    /// Signs bundles.
+    signer: Signer,
 }
 
 /// Knows the policy in force and where the next one comes from.
 pub struct PolicyCenter {
     file: PolicyFile,
     edge: EdgeConfig,
-    jwks: Value,
-    signer: Signer,
+    master: Master,
     store: Store,
     clock: Clock,
     in_force: watch::Sender<Arc<InForce>>,
@@ -209,12 +220,13 @@ impl PolicyCenter {
     pub async fn start(
         file: PolicyFile,
         edge: EdgeConfig,
-        jwks: Value,
-        signer: Signer,
+        master: Master,
         store: Store,
         clock: Clock,
     ) -> Result<Self, CenterError> {
         let failed = |error| CenterError::File(file.path.clone(), error);
+        keys::make_first(&store, &master, clock.now_ms()).await?;
+        let jwks = keys::load(&store, &master, Purpose::Issuer).await?.jwks();
         let newest = store.policies().latest().await?;
         if !file.path.try_exists().map_err(failed)? {
             let content =
@@ -236,12 +248,11 @@ impl PolicyCenter {
                 }
             }
         }
-        let in_force = load(&store, &jwks, &clock).await?;
+        let in_force = load(&store, &master, &clock).await?;
         let center = Self {
             file,
             edge,
-            jwks,
-            signer,
+            master,
             store,
             clock,
             in_force: watch::Sender::new(Arc::new(in_force)),
@@ -267,12 +278,17 @@ impl PolicyCenter {
     /// The bundle for the edges of a region.
     pub fn bundle(&self, region: &str) -> Signed {
         let in_force = Arc::clone(&self.in_force.borrow());
-        self.signer.bundle(&in_force.content, region, self.clock.now_s())
+        in_force.signer.bundle(&in_force.content, region, self.clock.now_s())
     }
 
     /// The public keys by which edges know a bundle, as a JWK Set.
     pub fn roots(&self) -> Value {
-        self.signer.roots()
+        self.in_force.borrow().signer.roots()
+    }
+
+    /// Signs tokens.
+    pub fn issuer(&self) -> Arc<Issuer> {
+        Arc::clone(&self.in_force.borrow().issuer)
     }
 
     /// What is wrong with the file as it is, if anything.
@@ -295,7 +311,7 @@ impl PolicyCenter {
         publication: Publication<'_>,
         audit: &AuditEntry,
     ) -> Result<PolicyRecord, CenterError> {
-        let record = publish(&self.store, bytes, &self.jwks, publication, audit).await?;
+        let record = publish(&self.store, bytes, &self.issuer().jwks(), publication, audit).await?;
         self.look().await;
         Ok(record)
     }
@@ -308,6 +324,7 @@ impl PolicyCenter {
     /// Follows file and database until `stop`.
     pub async fn follow(&self, stop: CancellationToken) {
         let mut seen = None;
+        let mut tended = Instant::now();
         let pause = async || {
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
@@ -317,6 +334,24 @@ impl PolicyCenter {
         while stop.run_until_cancelled(pause()).await.is_some() {
             seen = self.look_at_file(seen).await;
             self.look().await;
+            if tended.elapsed() >= TEND {
+                tended = Instant::now();
+                self.tend().await;
+            }
+        }
+    }
+
+    /// Does what is due about keys.
+    async fn tend(&self) {
+        let now_ms = self.clock.now_ms();
+        let tended = async {
+            let edges = self.store.control().edges(now_ms.saturating_sub(LIVE_MS), MAX_EDGES).await?;
+            keys::tend(&self.store, &self.master, &self.now().document, &edges, now_ms).await
+        };
+        match tended.await {
+            Ok(false) => {}
+            Ok(true) => self.look().await,
+            Err(error) => self.report(error.to_string()),
         }
     }
 
@@ -346,7 +381,7 @@ impl PolicyCenter {
 
     /// Judges new content of the file; false to try the same content again.
     async fn take_over(&self, bytes: &[u8]) -> bool {
-        let document = match check(bytes, &self.jwks) {
+        let document = match check(bytes, &self.issuer().jwks()) {
             Ok(document) => document,
             Err(error) => {
                 self.report(CenterError::Invalid(self.file.path.clone(), error).to_string());
@@ -370,7 +405,7 @@ impl PolicyCenter {
         let known = self.in_force.borrow().content.progress;
         let loaded = match self.store.control().progress().await {
             Ok(progress) if progress == known => return self.show_or_report().await,
-            Ok(_) => load(&self.store, &self.jwks, &self.clock).await,
+            Ok(_) => load(&self.store, &self.master, &self.clock).await,
             Err(error) => Err(error.into()),
         };
         match loaded {
@@ -407,13 +442,15 @@ impl PolicyCenter {
         let policy = self.now();
         let variables = edge_config::variables(&policy.document);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let roots = self.roots();
+        let needed: Vec<String> = variables.iter().map(ToString::to_string).chain([roots.to_string()]).collect();
         let is_old = written.1.is_none_or(|at| at.elapsed().is_ok_and(|age| age >= SEED_AGE));
-        if written.0 != variables || is_old {
+        if written.0 != needed || is_old {
             let Signed { tag, text } = self.bundle(&self.edge.region);
             self.edge
-                .publish(&self.signer.roots(), &tag, &text, &variables)
+                .publish(&roots, &tag, &text, &variables)
                 .map_err(|error| CenterError::File(self.edge.file.clone(), error))?;
-            *written = (variables.into_iter().map(str::to_owned).collect(), Some(SystemTime::now()));
+            *written = (needed, Some(SystemTime::now()));
         }
         Ok(())
     }
@@ -460,24 +497,27 @@ fn of_file(clock: &Clock) -> AuditEntry {
 }
 
 /// Reads all that decisions rest on.
-async fn load(store: &Store, jwks: &Value, clock: &Clock) -> Result<InForce, CenterError> {
+async fn load(store: &Store, master: &Master, clock: &Clock) -> Result<InForce, CenterError> {
     // Read first: what comes in meanwhile is read again.
     let progress: Progress = store.control().progress().await?;
+    let issuer = Issuer::new(keys::load(store, master, Purpose::Issuer).await?);
+    let signer = Signer::new(keys::load(store, master, Purpose::Root).await?);
+    let jwks = issuer.jwks();
     let nothing = || PolicyError { at: String::new(), message: "there is none".to_owned() };
     let of_revision = |rev: i64| PathBuf::from(format!("of revision {rev}"));
     let record = store.policies().latest().await?.ok_or_else(|| CenterError::Invalid(of_revision(0), nothing()))?;
     let invalid = |error| CenterError::Invalid(of_revision(record.rev), error);
-    let document = check(record.document.as_bytes(), jwks).map_err(invalid)?;
+    let document = check(record.document.as_bytes(), &jwks).map_err(invalid)?;
     let rev = u64::try_from(record.rev).unwrap_or_default();
     let document = Document { rev, schema: None, ..document };
     let revocations = store.control().revocations(clock.now_ms(), MAX_READ).await?;
     let issuers = document.issuers.iter().map(|issuer| issuer.issuer.as_str());
     let revocation = bundles::revocation(&revocations, issuers);
-    let for_edges = document.clone().with_origin_keys(jwks);
+    let for_edges = document.clone().with_origin_keys(&jwks);
     let content = Content::new(progress, &for_edges, revocation)?;
     metrics::gauge!("cosygate_policy_rev").set(rev as f64);
     metrics::gauge!("cosygate_control_serial").set(progress.serial as f64);
-    Ok(InForce { policy: Arc::new(Policy { record, document }), content })
+    Ok(InForce { policy: Arc::new(Policy { record, document }), content, issuer: Arc::new(issuer), signer })
 }
 
 /// By what a changed file is noticed.

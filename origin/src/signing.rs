@@ -1,7 +1,4 @@
-//! Ed25519 keys in files, and the JSON Web Signatures made with them (RFC 7515, RFC 8037).
-
-use std::io;
-use std::path::Path;
+//! Ed25519 keys, and the JSON Web Signatures made with them (RFC 7515, RFC 8037).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,8 +6,6 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use crate::files;
 
 /// A private key and its name.
 pub struct SigningJwk {
@@ -28,20 +23,9 @@ struct PrivateJwk {
 }
 
 impl SigningJwk {
-    /// Reads the key of a file.
-    ///
-    /// # Errors
-    /// The disk's, or it is no Ed25519 JWK.
-    pub fn load(path: &Path) -> io::Result<Self> {
-        Self::parse(&std::fs::read_to_string(path)?)
-    }
-
-    /// Reads the key of a file, or makes one if there is no file.
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub fn load_or_make(path: &Path) -> io::Result<Self> {
-        Self::parse(&files::read_or_make_secret(path, || Self::new(SigningKey::from_bytes(&rand::random())).private())?)
+    /// A new one.
+    pub fn generate() -> Self {
+        Self::new(SigningKey::from_bytes(&rand::random()))
     }
 
     /// The same key for every test and sample.
@@ -49,11 +33,8 @@ impl SigningJwk {
         Self::new(SigningKey::from_bytes(&[1; 32]))
     }
 
-    fn parse(text: &str) -> io::Result<Self> {
-        Self::from_jwk(text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is no Ed25519 JWK"))
-    }
-
-    fn from_jwk(text: &str) -> Option<Self> {
+    /// Reads a private JWK; none if it is not a whole Ed25519 key.
+    pub fn from_jwk(text: &str) -> Option<Self> {
         let jwk: PrivateJwk = serde_json::from_str(text).ok()?;
         let seed: [u8; 32] = URL_SAFE_NO_PAD.decode(jwk.d).ok()?.try_into().ok()?;
         let key = SigningKey::from_bytes(&seed);
@@ -70,7 +51,8 @@ impl SigningJwk {
         Self { key, id: URL_SAFE_NO_PAD.encode(Sha256::digest(canonical)) }
     }
 
-    fn private(&self) -> String {
+    /// The whole key as a JWK.
+    pub fn private(&self) -> String {
         let jwk = PrivateJwk {
             kty: "OKP".to_owned(),
             crv: "Ed25519".to_owned(),
@@ -78,6 +60,11 @@ impl SigningJwk {
             d: URL_SAFE_NO_PAD.encode(self.key.as_bytes()),
         };
         serde_json::to_string(&jwk).unwrap_or_default()
+    }
+
+    /// Its name: the thumbprint of the public half (RFC 7638).
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// The public half as a JWK (RFC 7517, section 4).
@@ -120,13 +107,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stays_over_restarts() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.jwk");
-        assert!(SigningJwk::load(&path).is_err());
-        let first = SigningJwk::load_or_make(&path).unwrap().public();
-        assert_eq!(SigningJwk::load_or_make(&path).unwrap().public(), first);
-        std::fs::write(&path, "rubbish").unwrap();
-        assert!(SigningJwk::load_or_make(&path).is_err());
+    fn a_key_is_the_same_after_it_was_written() {
+        let key = SigningJwk::generate();
+        assert_eq!(SigningJwk::from_jwk(&key.private()).unwrap().public(), key.public());
+        assert_ne!(SigningJwk::generate().id(), key.id());
     }
 }

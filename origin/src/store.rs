@@ -9,6 +9,7 @@ mod accounts;
 mod admin;
 mod audit;
 mod control;
+mod keys;
 mod outputs;
 mod policies;
 mod reservations;
@@ -31,6 +32,7 @@ pub use accounts::{Accounts, User};
 pub use admin::Administration;
 pub use audit::AuditEntry;
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
+pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use outputs::{Output, Owned, Usage};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
@@ -226,6 +228,11 @@ impl Store {
     /// What the edges are told, and what they tell.
     pub fn control(&self) -> Control<'_> {
         Control::new(self)
+    }
+
+    /// The keys that origins sign with.
+    pub fn keys(&self) -> Keys<'_> {
+        Keys::new(self)
     }
 
     /// What only administrators see.

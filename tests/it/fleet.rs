@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signer as _, SigningKey};
+use jsonwebtoken::{Algorithm, Header};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tests::edge::Edge;
@@ -18,8 +16,15 @@ use tests::world::{User, World};
 /// What the project promises.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Room for a test's own load.
+/// An issuer beside the origin's own, whose key the test holds.
+const PARTNER: &str = "https://partner.example";
+
+/// Room for a test's own load, and the partner.
 fn roomy(policy: &mut Value) {
+    policy["issuers"].as_array_mut().unwrap().push(json!({
+        "issuer": PARTNER, "audiences": ["cosygate"], "algorithms": ["EdDSA"], "types": ["at+jwt"],
+        "keys": {"jwks": {"keys": [cases::public_key("ed")]}}, "user_prefix": "partner",
+    }));
     for role in ["free", "premium", "admin"] {
         policy["roles"][role]["requests"] = json!({"per_minute": 6_000_000, "burst": 100_000});
         policy["roles"][role]["in_flight"] = json!(1000);
@@ -177,33 +182,15 @@ async fn a_hundred_changes_reach_every_worker_of_two_edges_without_a_failed_requ
     assert!(most <= SOON, "{most:?}");
 }
 
-/// Tokens of the world's own issuer for users that have no account.
-struct Mint {
-    key: SigningKey,
-    key_id: String,
-}
-
-impl Mint {
-    async fn of(world: &World) -> Self {
-        let jwk: Value = serde_json::from_slice(&std::fs::read(world.data().join("keys/issuer.jwk")).unwrap()).unwrap();
-        let seed = URL_SAFE_NO_PAD.decode(jwk["d"].as_str().unwrap()).unwrap();
-        let published: Value = world.get("/.well-known/jwks.json").await.json().await.unwrap();
-        let key_id = published["keys"][0]["kid"].as_str().unwrap().to_owned();
-        Self { key: SigningKey::from_bytes(&seed.try_into().unwrap()), key_id }
-    }
-
-    fn token(&self, user: &str) -> String {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.key_id});
-        let claims = json!({
-            "iss": "cosygate", "aud": "cosygate", "sub": user, "role": "free", "scope": "speech",
-            "sid": format!("login-of-{user}"), "jti": format!("token-of-{user}"), "iat": now, "exp": now + 3600,
-        });
-        let text =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(text.as_bytes()).to_bytes());
-        format!("{text}.{signature}")
-    }
+/// A token of the partner for one of its users.
+fn mint(user: &str) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({
+        "iss": PARTNER, "aud": "cosygate", "sub": user, "role": "free", "scope": "speech",
+        "sid": format!("login-of-{user}"), "jti": format!("token-of-{user}"), "iat": now, "exp": now + 3600,
+    });
+    let header = Header { typ: Some("at+jwt".into()), kid: Some("ed".into()), ..Header::new(Algorithm::EdDSA) };
+    jsonwebtoken::encode(&header, &claims, &cases::private_key("ed")).unwrap()
 }
 
 /// What becomes of a request; one that is cut off under way, because its token is withdrawn, was
@@ -216,10 +203,10 @@ async fn status(client: &Client, edge: &Edge, token: &str) -> StatusCode {
 /// Withdraws tokens of so many users, one after another, by each kind of name in turn, and then
 /// looks at each of them at every edge; how long each took to be refused, and how many were
 /// accepted too late.
-async fn withdraw_and_look(fleet: &Fleet, mint: &Mint, users: std::ops::Range<usize>) -> (Vec<Duration>, usize) {
+async fn withdraw_and_look(fleet: &Fleet, users: std::ops::Range<usize>) -> (Vec<Duration>, usize) {
     let client = Client::new();
     let tokens: Vec<(String, String)> =
-        users.map(|number| format!("user-{number}")).map(|user| (mint.token(&user), user)).collect();
+        users.map(|number| format!("user-{number}")).map(|user| (mint(&user), user)).collect();
     // Known to the edges, so that it is a memory that has to go.
     for (token, _) in &tokens {
         for edge in fleet.edges() {
@@ -230,7 +217,7 @@ async fn withdraw_and_look(fleet: &Fleet, mint: &Mint, users: std::ops::Range<us
     let mut waiting: Vec<(&str, Instant)> = Vec::new();
     for (number, (token, user)) in tokens.iter().enumerate() {
         let (kind, subject) = match number % 3 {
-            0 => ("user", user.clone()),
+            0 => ("user", format!("partner:{user}")),
             1 => ("session", format!("login-of-{user}")),
             _ => ("token", format!("token-of-{user}")),
         };
@@ -279,10 +266,9 @@ async fn look(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_withdrawn_tokens_are_refused_within_two_seconds_and_stay_so() {
     let mut fleet = Fleet::start().await;
-    let mint = Mint::of(&fleet.world).await;
-    let withdrawn = mint.token("user-0");
+    let withdrawn = mint("user-0");
     let load = Load::start(&fleet, 4);
-    let (mut times, late) = withdraw_and_look(&fleet, &mint, 0..900).await;
+    let (mut times, late) = withdraw_and_look(&fleet, 0..900).await;
     let (sent, per_second) = load.end().await;
     let (median, most) = (percentile(&mut times, 50), percentile(&mut times, 100));
     println!(
@@ -295,7 +281,7 @@ async fn a_thousand_withdrawn_tokens_are_refused_within_two_seconds_and_stay_so(
     let folder = fleet.world.data().join("edge-2");
     fleet.second = restarted(&fleet, &folder).await;
     let client = Client::new();
-    let sound = mint.token("somebody-else");
+    let sound = mint("somebody-else");
     let first = loop {
         match status(&client, &fleet.second, &sound).await {
             StatusCode::SERVICE_UNAVAILABLE => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -304,7 +290,7 @@ async fn a_thousand_withdrawn_tokens_are_refused_within_two_seconds_and_stay_so(
     };
     assert_eq!(first, StatusCode::OK);
     assert_eq!(status(&client, &fleet.second, &withdrawn).await, StatusCode::UNAUTHORIZED);
-    let (times, late) = withdraw_and_look(&fleet, &mint, 900..1000).await;
+    let (times, late) = withdraw_and_look(&fleet, 900..1000).await;
     assert_eq!((times.len(), late), (100, 0));
 
     // Without the control plane what was withdrawn stays so, and an edge that starts anew lets
@@ -325,4 +311,71 @@ async fn a_thousand_withdrawn_tokens_are_refused_within_two_seconds_and_stay_so(
 async fn restarted(fleet: &Fleet, folder: &Path) -> Edge {
     let origin = fleet.world.origin_url.strip_prefix("http://").unwrap().parse().unwrap();
     Edge::start_with(folder, origin, &[], |text| text.replace("\"edge-1\"", "\"edge-2\"")).await
+}
+
+/// What the control plane knows of its issuer's keys: kid and state.
+fn issuer_keys(world: &World) -> Vec<(String, String)> {
+    let output = world.cosygate(&["keys", "list"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fields = |line: &str| line.split('\t').map(str::to_owned).collect::<Vec<_>>();
+    let keys = text.lines().map(fields).filter(|fields| fields[0] == "issuer");
+    keys.map(|fields| (fields[1].clone(), fields[2].clone())).collect()
+}
+
+fn active_key(world: &World) -> String {
+    issuer_keys(world).into_iter().find(|(_, state)| state == "active").unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_new_keys_under_load_refuse_no_valid_token() {
+    let fleet = Fleet::start().await;
+    let world = &fleet.world;
+    world.user("ada").await;
+    let load = Load::start(&fleet, 4);
+    let mut tokens = vec![fleet.admin.token.clone()];
+    let client = Client::new();
+    for number in 0..10 {
+        let before = active_key(world);
+        // Three times one edge stands still for a while: nothing is signed by a key that it does not know.
+        let is_stalled = number % 4 == 1;
+        if is_stalled {
+            signal(&fleet.second, "STOP");
+        }
+        assert!(world.cosygate(&["keys", "rotate", "issuer"]).status.success());
+        if is_stalled {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert_eq!(active_key(world), before, "an edge does not know the new key yet");
+            let unaware = world.login("ada", "ada's own long password").await.token;
+            signal(&fleet.second, "CONT");
+            tokens.push(unaware);
+        }
+        tests::scripted::eventually("the new key signs", async || active_key(world) != before).await;
+        tokens.push(world.login("ada", "ada's own long password").await.token);
+        for token in &tokens {
+            for edge in fleet.edges() {
+                assert_eq!(status(&client, edge, token).await, StatusCode::OK, "rotation {number}");
+            }
+        }
+    }
+    let (sent, per_second) = load.end().await;
+    println!("envoy: 10 new keys, {} tokens of all of them hold; {sent} requests, {per_second}/s", tokens.len());
+
+    // A retired key that is ended is refused everywhere within five seconds, and nothing else is.
+    let (oldest, state) = issuer_keys(world).remove(0);
+    assert_eq!(state, "retired");
+    assert!(world.cosygate(&["keys", "retire", &oldest]).status.success());
+    let began = Instant::now();
+    for edge in fleet.edges() {
+        while status(&client, edge, &tokens[0]).await == StatusCode::OK {
+            assert!(began.elapsed() < Duration::from_secs(5), "the ended key still counts");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(status(&client, &world.edge, tokens.last().unwrap()).await, StatusCode::OK);
+    assert!(!world.cosygate(&["keys", "retire", &active_key(world)]).status.success(), "one has to sign");
+}
+
+fn signal(edge: &Edge, name: &str) {
+    let sent = std::process::Command::new("kill").args([format!("-{name}"), edge.envoy.id().to_string()]).status();
+    assert!(sent.unwrap().success());
 }

@@ -62,6 +62,9 @@ pub struct Document {
     /// How the policy reaches the edges.
     #[serde(default)]
     pub distribution: Distribution,
+    /// When the origin's own keys change.
+    #[serde(default)]
+    pub keys: KeySchedule,
     /// A second policy. It is judged beside this one, differences are counted and logged, and
     /// nothing of it is ever enforced. It holds no third.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -268,6 +271,17 @@ impl Default for Distribution {
     fn default() -> Self {
         Self { lifetime_s: 86_400 }
     }
+}
+
+/// When the origin's own keys change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct KeySchedule {
+    /// A new key signs tokens every so many days, 1 to 3650; only when somebody asks for it if
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotate_days: Option<u32>,
 }
 
 /// To refuse or to let pass.

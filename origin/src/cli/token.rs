@@ -13,9 +13,11 @@ use gate::headers::Seen;
 use gate::policy::{CompiledIssuer, Document, Route};
 use gate::token::{self, Jws};
 use gate::{Code, Gate, Problem, Request, Verdict, judge};
+use origin::app;
 use origin::config::Settings;
-use origin::issuer::Issuer;
+use origin::keys;
 use origin::policy::environment_secret;
+use origin::store::Purpose;
 use serde_json::{Value, json};
 
 /// No token that is looked at is longer.
@@ -28,7 +30,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: cosygate token verify --policy policy.json --now 1795435200 < token")]
     Verify {
         /// The policy to judge by. Where it says `"from": "origin"`, the keys are those of the
-        /// data folder.
+        /// database.
         #[arg(long, value_name = "FILE")]
         policy: PathBuf,
         /// The time to judge at, in seconds since the epoch.
@@ -47,13 +49,16 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
     let Command::Verify { policy, now, jws, path, method } = command;
     let mut document =
         Document::parse(&super::read(&policy)?).with_context(|| format!("{} is not valid", policy.display()))?;
-    let key_file = settings.issuer_key_file();
-    if key_file.exists() {
-        document = document.with_origin_keys(&Issuer::load_or_make(&key_file)?.jwks());
+    if settings.database_url.is_some() || settings.database_file().exists() {
+        let store = app::open_store(settings).await?;
+        if let Some(jwks) = keys::published(&store, Purpose::Issuer).await? {
+            document = document.with_origin_keys(&jwks);
+        }
+        store.close().await;
     }
     if path.is_none() {
         let roles = document.roles.keys().cloned().collect();

@@ -76,8 +76,8 @@ async fn start(app: &TestApp, store: &Store, is_master: bool) -> Result<PolicyCe
     let file = app.folder.path().join("other-edge.json");
     let edge = EdgeConfig { region: "local".to_owned(), filter_wasm: "/f.wasm".into(), file };
     let file = PolicyFile { path: app.app.settings.policy_file(), is_master };
-    let signer = Signer::new(crate::signing::SigningJwk::sample(), None);
-    PolicyCenter::start(file, edge, app.app.issuer.jwks(), signer, store.clone(), Clock::system()).await
+    let master = crate::app::open_master(&app.app.settings).unwrap();
+    PolicyCenter::start(file, edge, master, store.clone(), Clock::system()).await
 }
 
 #[tokio::test]

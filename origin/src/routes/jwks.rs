@@ -11,5 +11,5 @@ use crate::app::App;
 
 /// Answers without a seal: whoever verifies tokens may read it.
 pub(super) async fn handler(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], Json<Value>) {
-    ([(CACHE_CONTROL, "public, max-age=300")], Json(app.issuer.jwks()))
+    ([(CACHE_CONTROL, "public, max-age=300")], Json(app.policy.issuer().jwks()))
 }

@@ -108,7 +108,7 @@ fn grant(app: &App, user: &User, now_ms: i64) -> Result<(String, u64), Refusal> 
         lifetime_s,
         now_ms,
     };
-    Ok((app.issuer.issue(&grant), lifetime_s))
+    Ok((app.policy.issuer().issue(&grant), lifetime_s))
 }
 
 /// The cookie (RFC 6265): out of reach of scripts, and never sent from another site.
@@ -148,7 +148,7 @@ mod tests {
         let body = reply.json();
         assert_eq!((&body["token_type"], &body["expires_in"]), (&json!("Bearer"), &json!(3600)));
 
-        let document = app.app.policy.now().document.clone().with_origin_keys(&app.app.issuer.jwks());
+        let document = app.app.policy.now().document.clone().with_origin_keys(&app.app.policy.issuer().jwks());
         let gate = Gate::new(&document, &|_| None).unwrap();
         let header = format!("Bearer {}", body["token"].as_str().unwrap());
         let headers =

@@ -131,6 +131,9 @@ impl Gate {
         if !(60..=2_592_000).contains(&document.distribution.lifetime_s) {
             return Err(refuse("/distribution/lifetime_s", "must be 60 to 2592000 seconds"));
         }
+        if document.keys.rotate_days.is_some_and(|days| !(1..=3650).contains(&days)) {
+            return Err(refuse("/keys/rotate_days", "must be 1 to 3650 days"));
+        }
         check_revocation(document)?;
         super::meaning::check(document)?;
         Ok(Self {

@@ -61,7 +61,8 @@ fn full() -> Value {
             "sessions": {"s-1": 1_700_000_002}, "tokens": {"t-1": 1_700_000_003}
         },
         "failure": {"limits": "allow", "policy": "allow", "revocation": "allow"},
-        "distribution": {"lifetime_s": 600}
+        "distribution": {"lifetime_s": 600},
+        "keys": {"rotate_days": 30}
     });
     let mut document = whole.clone();
     document["shadow"] = whole;
