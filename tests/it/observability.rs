@@ -13,13 +13,17 @@ use tests::edge::{Edge, configuration, hand_over};
 use tests::process::{free_port, workspace};
 
 /// What the filter counts. Everything else that is asked for must be Envoy's own.
-const COUNTED: [&str; 9] = [
+const COUNTED: [&str; 13] = [
     "cosygate_edge_requests_total",
     "cosygate_edge_refusals_total",
     "cosygate_edge_token_cache_total",
     "cosygate_edge_limiter_total",
     "cosygate_edge_shadow_differences_total",
     "cosygate_edge_key_fetches_total",
+    "cosygate_edge_bundles_total",
+    "cosygate_edge_streams_ended_total",
+    "cosygate_edge_bundle_serial",
+    "cosygate_edge_bundle_expires_seconds",
     "cosygate_edge_policy_rev",
     "cosygate_edge_keys_age_seconds",
     "cosygate_edge_keys_max_stale_seconds",
