@@ -1,13 +1,19 @@
-//! What the edge is started with: one file with the filter, the keys by which it knows the control
-//! plane and a bundle to begin with, in the form of an Envoy `DiscoveryResponse` (extension config
-//! discovery). Everything that changes later the edge fetches.
+//! What the edge is started with: the filter, the keys by which it knows the control plane and a
+//! bundle to begin with; everything that changes later the edge fetches. An edge that no control
+//! plane reaches has the policy itself instead.
+//!
+//! Envoy reads it as a `DiscoveryResponse` (extension config discovery), Istio as a `WasmPlugin`.
+
+/// For gateways of Istio.
+mod istio;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gate::policy::Document;
 use serde_json::{Value, json};
 
+pub use self::istio::{Istio, istio_documents};
 use crate::files;
 
 /// Everything about the filter that no policy changes, and what the module may call and be
@@ -16,7 +22,7 @@ const TEMPLATE: &str = include_str!("../../envoy/ecds/filter.json");
 /// The variable with the keys that seal identities.
 const IDENTITY_KEYS: &str = "COSYGATE_IDENTITY_KEYS";
 /// Envoy's cluster of the origin, as in envoy.yaml.
-const CLUSTER: &str = "origin";
+pub const CLUSTER: &str = "origin";
 
 /// Where the edge's file lies and what it names.
 #[derive(Clone, Debug)]
@@ -42,6 +48,64 @@ pub fn variables(document: &Document) -> Vec<&str> {
     variables
 }
 
+/// By what an edge judges.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// By what the control plane tells it.
+    Control {
+        /// Envoy's cluster of the origin.
+        cluster: &'a str,
+        /// The public root keys as a JWK Set.
+        roots: &'a Value,
+        /// A signed bundle to begin with.
+        seed: &'a str,
+    },
+    /// By a policy that stands as it is, with the origin's public keys in it.
+    Policy(&'a Document),
+}
+
+/// What the filter is configured with, wherever it runs. There are names of secrets in it, and
+/// never a secret.
+#[derive(Clone, Copy, Debug)]
+pub struct Plugin<'a> {
+    /// Name of the region of the edge.
+    pub region: &'a str,
+    /// By what it judges.
+    pub source: Source<'a>,
+    /// The variables that the filter gets of its host's environment.
+    pub variables: &'a [&'a str],
+}
+
+impl Plugin<'_> {
+    /// What the filter reads; its `Configuration` says what may stand there.
+    fn configuration(&self) -> Value {
+        match self.source {
+            Source::Control { cluster, roots, seed } => {
+                let control = json!({"cluster": cluster, "authority": "cosygate", "roots": roots});
+                json!({"region": self.region, "control": control, "seed": seed})
+            }
+            Source::Policy(document) => json!({"region": self.region, "policy": document}),
+        }
+    }
+
+    /// For Envoy, which finds the compiled filter at `filter_wasm`. `tag` names the version.
+    ///
+    /// # Errors
+    /// The file's name is not UTF-8.
+    pub fn discovery_response(&self, tag: &str, filter_wasm: &Path) -> io::Result<Value> {
+        let mut response: Value = serde_json::from_str(TEMPLATE)?;
+        for (place, value) in [
+            ("/version_info", json!(tag)),
+            ("/resources/0/typed_config/config/vm_config/code/local/filename", serde_json::to_value(filter_wasm)?),
+            ("/resources/0/typed_config/config/vm_config/environment_variables/host_env_keys", json!(self.variables)),
+            ("/resources/0/typed_config/config/configuration/value", json!(self.configuration().to_string())),
+        ] {
+            *response.pointer_mut(place).ok_or_else(|| io::Error::other(place))? = value;
+        }
+        Ok(response)
+    }
+}
+
 impl EdgeConfig {
     /// Replaces the edge's file. `tag` names the seed.
     ///
@@ -51,24 +115,11 @@ impl EdgeConfig {
         if let Some(folder) = self.file.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let mut content = serde_json::to_vec_pretty(&self.render(roots, tag, seed, variables)?)?;
+        let source = Source::Control { cluster: CLUSTER, roots, seed };
+        let plugin = Plugin { region: &self.region, source, variables };
+        let mut content = serde_json::to_vec_pretty(&plugin.discovery_response(tag, &self.filter_wasm)?)?;
         content.push(b'\n');
         files::replace(&self.file, &content, files::READABLE)
-    }
-
-    fn render(&self, roots: &Value, tag: &str, seed: &str, variables: &[&str]) -> io::Result<Value> {
-        let control = json!({"cluster": CLUSTER, "authority": "cosygate", "roots": roots});
-        let configuration = json!({"region": self.region, "control": control, "seed": seed}).to_string();
-        let mut response: Value = serde_json::from_str(TEMPLATE)?;
-        for (place, value) in [
-            ("/version_info", json!(tag)),
-            ("/resources/0/typed_config/config/vm_config/code/local/filename", json!(self.filter_wasm)),
-            ("/resources/0/typed_config/config/vm_config/environment_variables/host_env_keys", json!(variables)),
-            ("/resources/0/typed_config/config/configuration/value", json!(configuration)),
-        ] {
-            *response.pointer_mut(place).ok_or_else(|| io::Error::other(place))? = value;
-        }
-        Ok(response)
     }
 }
 
