@@ -137,6 +137,18 @@ pub struct InForce {
     signer: Signer,
 }
 
+impl InForce {
+    /// The public keys by which edges know a bundle, as a JWK Set.
+    pub fn roots(&self) -> Value {
+        self.signer.roots()
+    }
+
+    /// The bundle for the edges of a region at `now_s` (seconds).
+    pub fn bundle(&self, region: &str, now_s: u64) -> Signed {
+        self.signer.bundle(&self.content, region, now_s)
+    }
+}
+
 /// Knows the policy in force and where the next one comes from.
 pub struct PolicyCenter {
     file: PolicyFile,
@@ -278,12 +290,12 @@ impl PolicyCenter {
     /// The bundle for the edges of a region.
     pub fn bundle(&self, region: &str) -> Signed {
         let in_force = Arc::clone(&self.in_force.borrow());
-        in_force.signer.bundle(&in_force.content, region, self.clock.now_s())
+        in_force.bundle(region, self.clock.now_s())
     }
 
     /// The public keys by which edges know a bundle, as a JWK Set.
     pub fn roots(&self) -> Value {
-        self.in_force.borrow().signer.roots()
+        self.in_force.borrow().roots()
     }
 
     /// Signs tokens.
@@ -497,7 +509,10 @@ fn of_file(clock: &Clock) -> AuditEntry {
 }
 
 /// Reads all that decisions rest on.
-async fn load(store: &Store, master: &Master, clock: &Clock) -> Result<InForce, CenterError> {
+///
+/// # Errors
+/// The database failed, there is no valid policy in it, or its keys do not open.
+pub async fn load(store: &Store, master: &Master, clock: &Clock) -> Result<InForce, CenterError> {
     // Read first: what comes in meanwhile is read again.
     let progress: Progress = store.control().progress().await?;
     let issuer = Issuer::new(keys::load(store, master, Purpose::Issuer).await?);

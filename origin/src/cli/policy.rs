@@ -1,5 +1,8 @@
 //! `cosygate policy …`.
 
+/// `cosygate policy render`.
+mod render;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -62,6 +65,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Print what an edge is started with, for edges that cannot read the origin's file. No secret
+    /// is ever in it.
+    #[command(after_help = render::EXAMPLES)]
+    Render(render::Options),
     /// Say which edge judges by what: one line each, and exit code 1 if one lags or complains.
     #[command(after_help = "Example: cosygate policy status")]
     Status,
@@ -115,6 +122,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
                 super::print(format!("{rev}\t{}\t{author}\t{reason}", rfc3339(published_at)))?;
             }
         }
+        Command::Render(options) => render::run(settings, options).await?,
         Command::Status => return status(&app::open_store(settings).await?).await,
         Command::Schema => super::print_json(&schemars::schema_for!(Document))?,
         Command::Show { rev } => {
