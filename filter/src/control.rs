@@ -51,6 +51,8 @@ pub(crate) struct Follower {
     tag: String,
     expires_at: u64,
     is_caught_up: bool,
+    /// Some worker of this Envoy has heard of the control plane.
+    has_heard: bool,
     /// The question under way.
     call: Option<u32>,
     /// Failures in a row.
@@ -82,6 +84,7 @@ impl Follower {
             tag: String::new(),
             expires_at: 0,
             is_caught_up: false,
+            has_heard: false,
             call: None,
             failures: 0,
             ask_at_ms: 0,
@@ -105,16 +108,17 @@ impl Follower {
         self.rev = bundle.rev;
         self.tag.clone_from(&bundle.jti);
         self.expires_at = bundle.exp;
+        self.is_caught_up |= self.has_heard;
     }
 
     /// The bundle that the leader has put in place since, if it has. [`Self::take`] it.
     pub(crate) fn newer(&mut self) -> Option<Bundle> {
         // Asked first: whoever knows that somebody has heard must find what was heard.
-        let heard = shared::read(&self.name("heard")).is_ok_and(|(cell, _)| !cell.is_empty());
+        self.has_heard |= shared::read(&self.name("heard")).is_ok_and(|(cell, _)| !cell.is_empty());
         let (cell, _) = shared::read(&self.name("pointer")).ok()?;
         let pointer = Pointer::read(&cell);
         if pointer.version <= self.version {
-            self.is_caught_up |= heard;
+            self.is_caught_up |= self.has_heard;
             return None;
         }
         let (text, _) = shared::read(&self.slot(pointer)).ok()?;
@@ -171,10 +175,10 @@ impl Follower {
         });
         let Some(sealed) = sealed else { return };
         let tag = format!("\"{}\"", self.tag);
-        // Until it has heard at all, an edge lets nobody in who has a token.
-        let wait = format!("wait={}", if self.is_caught_up { follow::WAIT_S } else { 0 });
+        let wait = format!("wait={}", follow::WAIT_S);
         let mut headers = vec![(identity::HEADER, sealed.as_str()), ("prefer", &wait)];
-        if !self.tag.is_empty() {
+        // Only a bundle proves who answers, so the first answer has to be one.
+        if self.is_caught_up {
             headers.push(("if-none-match", &tag));
         }
         let timeout = Duration::from_secs(follow::TIMEOUT_S);
@@ -195,7 +199,7 @@ impl Follower {
         let status = host::header(Map::CallResponse, ":status").unwrap_or_default();
         match status.as_slice() {
             b"200" => {}
-            b"304" => {
+            b"304" if self.is_caught_up => {
                 self.heard("unchanged");
                 return None;
             }
@@ -210,9 +214,10 @@ impl Follower {
         }
         match self.read(size, now_ms / 1000) {
             Ok((bundle, _)) if bundle.version() == self.version => {
-                // The same again, under another name: nothing to do, and no hurry to ask for more.
+                // The same again: nothing to do, and no hurry to ask for more but at the start.
+                let was_caught_up = self.is_caught_up;
                 self.heard("unchanged");
-                self.ask_at_ms = now_ms + SETTLE_MS;
+                self.ask_at_ms = if was_caught_up { now_ms + SETTLE_MS } else { 0 };
                 None
             }
             Ok(read) => Some(read),
@@ -251,7 +256,7 @@ impl Follower {
     fn heard(&mut self, outcome: &str) {
         // Those who cannot read it ask the control plane themselves once they lead.
         let _ = host::set_shared(&self.name("heard"), b"1", host::ANY);
-        self.is_caught_up = true;
+        (self.has_heard, self.is_caught_up) = (true, true);
         self.failures = 0;
         self.ask_at_ms = 0;
         self.error.clear();

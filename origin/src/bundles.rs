@@ -13,8 +13,10 @@ use crate::store::{Progress, RevocationRecord, Whose};
 
 /// What the signature, the names around the policy and all revocations may take of a bundle, in bytes.
 const RESERVED_BYTES: usize = 256 * 1024;
-/// How many revocations a bundle holds.
-pub const MAX_REVOCATIONS: usize = 4000;
+/// How much of a bundle revocations may take, in bytes of JSON.
+const REVOCATION_BYTES: usize = 160 * 1024;
+/// What one of them takes beside its subject: quotes, a time, commas.
+const AROUND_SUBJECT: usize = 16;
 
 /// What a bundle is made of.
 #[derive(Clone, Debug)]
@@ -132,7 +134,13 @@ impl Signer {
 /// that one withdrawn token holds.
 pub fn revocation<'a>(records: &[RevocationRecord], issuers: impl Iterator<Item = &'a str>) -> Revocation {
     let mut revocation = Revocation::default();
-    let (told, left) = records.split_at(records.len().min(MAX_REVOCATIONS));
+    let mut room = REVOCATION_BYTES;
+    let mut fits = |record: &&RevocationRecord| {
+        let size = serde_json::to_string(&record.subject).map_or(usize::MAX, |text| text.len());
+        room = room.saturating_sub(size.saturating_add(AROUND_SUBJECT));
+        room > 0
+    };
+    let (told, left) = records.split_at(records.iter().take_while(&mut fits).count());
     if let Some(latest) = left.iter().map(|record| record.not_before).max() {
         let latest = u64::try_from(latest).unwrap_or_default();
         revocation.issuers = issuers.map(|issuer| (issuer.to_owned(), latest)).collect();
@@ -201,10 +209,13 @@ mod tests {
             author: String::new(),
             reason: String::new(),
         };
-        let records: Vec<_> = (0..MAX_REVOCATIONS + 2).rev().map(record).collect();
+        let records: Vec<_> = (0..9000).rev().map(record).collect();
         let told = revocation(&records, ["cosygate", "partner"].into_iter());
-        assert_eq!((told.users.len(), told.issuers.len()), (MAX_REVOCATIONS, 2));
-        assert_eq!((told.issuers["partner"], told.users.contains_key("1")), (1, false));
+        let left = 9000 - told.users.len();
+        assert!((1000..3000).contains(&left) && told.issuers.len() == 2, "{left}");
+        let latest = u64::try_from(left).unwrap() - 1;
+        assert_eq!((told.issuers["partner"], told.users.contains_key(&latest.to_string())), (latest, false));
+        assert!(serde_json::to_string(&told).unwrap().len() < REVOCATION_BYTES + 1000);
         assert!(revocation(&records[..10], ["cosygate"].into_iter()).issuers.is_empty());
     }
 

@@ -159,7 +159,10 @@ pub struct PolicyCenter {
     in_force: watch::Sender<Arc<InForce>>,
     /// Something was changed here; no need to wait for the next look.
     changed: Notify,
+    /// What is wrong with the file.
     last_error: Mutex<Option<String>>,
+    /// What kept this origin from following, until it does again.
+    fault: Mutex<Option<String>>,
     /// The hash of the file's content that was judged last. Whoever looks at the file or writes it
     /// holds this, so that nobody takes what was overtaken for news.
     judged: tokio::sync::Mutex<String>,
@@ -270,6 +273,7 @@ impl PolicyCenter {
             in_force: watch::Sender::new(Arc::new(in_force)),
             changed: Notify::new(),
             last_error: Mutex::new(last_error),
+            fault: Mutex::default(),
             judged: tokio::sync::Mutex::new(hash),
             written: Mutex::default(),
         };
@@ -303,8 +307,12 @@ impl PolicyCenter {
         Arc::clone(&self.in_force.borrow().issuer)
     }
 
-    /// What is wrong with the file as it is, if anything.
+    /// What is wrong with the file as it is, or with following, if anything.
     pub fn last_error(&self) -> Option<String> {
+        self.file_error().or_else(|| self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn file_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -358,12 +366,12 @@ impl PolicyCenter {
         let now_ms = self.clock.now_ms();
         let tended = async {
             let edges = self.store.control().edges(now_ms.saturating_sub(LIVE_MS), MAX_EDGES).await?;
-            keys::tend(&self.store, &self.master, &self.now().document, &edges, now_ms).await
+            Ok(keys::tend(&self.store, &self.master, &self.now().document, &edges, now_ms).await?)
         };
         match tended.await {
             Ok(false) => {}
             Ok(true) => self.look().await,
-            Err(error) => self.report(error.to_string()),
+            Err(error) => self.falter(&error),
         }
     }
 
@@ -436,13 +444,14 @@ impl PolicyCenter {
                 });
                 self.show_or_report().await;
             }
-            Err(error) => self.report(error.to_string()),
+            Err(error) => self.falter(&error),
         }
     }
 
     async fn show_or_report(&self) {
-        if let Err(error) = self.show().await {
-            self.report(error.to_string());
+        match self.show().await {
+            Ok(()) => *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Err(error) => self.falter(&error),
         }
     }
 
@@ -471,7 +480,7 @@ impl PolicyCenter {
     async fn show_in_file(&self) -> io::Result<()> {
         let mut judged = self.judged.lock().await;
         let policy = self.now();
-        if self.file.is_master || self.last_error().is_some() || *judged == policy.record.sha256 {
+        if self.file.is_master || self.file_error().is_some() || *judged == policy.record.sha256 {
             return Ok(());
         }
         if sha256_hex(&[&std::fs::read(&self.file.path)?]) == *judged {
@@ -481,9 +490,19 @@ impl PolicyCenter {
         Ok(())
     }
 
-    /// Logs an error when it is another one than before.
+    /// Notes what keeps this origin from following.
+    fn falter(&self, error: &CenterError) {
+        self.note(&self.fault, error.to_string());
+    }
+
+    /// Notes what is wrong with the file.
     fn report(&self, error: String) {
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note(&self.last_error, error);
+    }
+
+    /// Logs an error when it is another one than before.
+    fn note(&self, last: &Mutex<Option<String>>, error: String) {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref() != Some(&error) {
             metrics::counter!("cosygate_policy_refusals_total").increment(1);
             tracing::error!(error, "the last good policy stays in force");

@@ -58,6 +58,8 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
         while upkeep.retire_outputs(name, before, now_ms).await? > 0 {}
     }
     remove_discarded(app, now_ms.saturating_sub(OTHERS_TURN_MS)).await?;
+    app.store.control().forget_revocations(now_ms).await?;
+    app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
     upkeep.forget_usage_before(&clock::day(now_ms.saturating_sub(2 * DAY_MS))).await?;
     Ok(())
 }

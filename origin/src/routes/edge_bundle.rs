@@ -19,6 +19,8 @@ use crate::store::EdgeRecord;
 
 /// The longest wait, in seconds, whatever is asked for.
 const MAX_WAIT_S: u64 = 30;
+/// How long another origin's change may take to come here.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// The longest name of an edge and the longest error, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 
@@ -54,9 +56,15 @@ pub(super) async fn handler(
     let mut in_force = app.policy.in_force();
     let wait = tokio::time::sleep(wait(&headers));
     tokio::pin!(wait);
+    let mut is_late = false;
     let tag = loop {
         in_force.mark_unchanged();
         let Signed { tag, text } = app.policy.bundle(edge.region());
+        // To an edge that another origin has told more already this one listens first.
+        if report.serial > serial_of(&tag) && !is_late {
+            is_late = tokio::time::timeout(CATCH_UP, in_force.changed()).await.is_err();
+            continue;
+        }
         if !known(&tag) {
             let headers = [(CONTENT_TYPE, "application/jwt".to_owned()), (ETAG, quoted(&tag))];
             return Ok((headers, text.to_string()).into_response());
@@ -68,6 +76,11 @@ pub(super) async fn handler(
         }
     };
     Ok((StatusCode::NOT_MODIFIED, [(ETAG, quoted(&tag))]).into_response())
+}
+
+/// The serial that a tag begins with.
+fn serial_of(tag: &str) -> i64 {
+    tag.split('-').next().and_then(|serial| serial.parse().ok()).unwrap_or_default()
 }
 
 fn quoted(tag: &str) -> String {

@@ -86,8 +86,13 @@ pub(super) async fn handler(
 /// again, so whatever is changed about the account after that withdraws the token.
 async fn admitted(app: &App, user: Option<User>) -> Result<Option<(User, i64)>, Refusal> {
     let Some(user) = user else { return Ok(None) };
-    let withdrawn = app.store.control().withdrawn_before(Whose::User, &user.id).await?;
-    let holds_from_ms = withdrawn.unwrap_or_default().saturating_mul(1000);
+    let control = app.store.control();
+    let issuer = app.policy.now().own_issuer().map(|issuer| issuer.issuer.clone()).unwrap_or_default();
+    let withdrawn = [
+        control.withdrawn_before(Whose::User, &user.id).await?,
+        control.withdrawn_before(Whose::Issuer, &issuer).await?,
+    ];
+    let holds_from_ms = withdrawn.into_iter().flatten().max().unwrap_or_default().saturating_mul(1000);
     let wait_ms = holds_from_ms.saturating_sub(app.clock.now_ms()).clamp(0, 1000);
     tokio::time::sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default())).await;
     let now_ms = app.clock.now_ms().max(holds_from_ms);
