@@ -160,8 +160,9 @@ async fn an_operator_may_prefer_old_knowledge_to_none() {
 #[tokio::test]
 async fn what_is_withdrawn_ends_at_once_even_in_the_middle_of_a_stream() {
     let (folder, origin, root) = (tempfile::tempdir().unwrap(), Scripted::start().await, Root::new(7));
-    let seed = root.sign(&claims(5, &policy(1)));
-    origin.offer("first", &*seed);
+    let first = claims(5, &policy(1));
+    let seed = root.sign(&first);
+    origin.offer(first["jti"].as_str().unwrap(), &*seed);
     let edge = start(folder.path(), &origin, &[&root], Some(&seed)).await;
     judged_by(&edge, 1).await;
     let (ada, bob) = (token("ada"), token("bob"));
@@ -176,7 +177,7 @@ async fn what_is_withdrawn_ends_at_once_even_in_the_middle_of_a_stream() {
 
     let mut withdrawing = claims(6, &policy(1));
     withdrawing["revocation"] = json!({"users": {"ada": now() + 1}});
-    origin.offer("second", root.sign(&withdrawing));
+    origin.offer(withdrawing["jti"].as_str().unwrap(), root.sign(&withdrawing));
     let ended = tokio::time::timeout(Duration::from_secs(2), hers.chunk()).await;
     assert!(ended.expect("her stream goes on").is_err(), "it breaks off, so that nobody takes it for whole");
     eventually("refused by both workers", async || {
