@@ -10,6 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::keys::Ring;
 use crate::store::{Progress, RevocationRecord, Whose};
+use crate::trial::Trial;
 
 /// What the signature, the names around the policy and all revocations may take of a bundle, in bytes.
 const RESERVED_BYTES: usize = 256 * 1024;
@@ -29,6 +30,8 @@ pub struct Content {
     pub lifetime_s: u32,
     /// The policy with the origin's keys in it.
     policy: Box<RawValue>,
+    /// What some edges judge by instead, and its revision.
+    trial: Option<(Trial, u64, Box<RawValue>)>,
     /// Withdrawn tokens.
     revocation: Revocation,
 }
@@ -74,8 +77,17 @@ impl Content {
             rev: document.rev,
             lifetime_s: document.distribution.lifetime_s,
             policy: to_raw_value(document)?,
+            trial: None,
             revocation,
         })
+    }
+
+    /// With a policy on trial at some edges; `document` is what these judge by.
+    ///
+    /// # Errors
+    /// The policy cannot be written as JSON.
+    pub fn trying(self, trial: Trial, document: &Document) -> Result<Self, serde_json::Error> {
+        Ok(Self { trial: Some((trial, document.rev, to_raw_value(document)?)), ..self })
     }
 
     /// Until when tokens of this user are refused that were issued before; seconds since the epoch.
@@ -103,13 +115,16 @@ impl Signer {
         self.roots.jwks()
     }
 
-    /// The bundle for a region at `now_s` (seconds).
-    pub fn bundle(&self, content: &Content, region: &str, now_s: u64) -> Signed {
+    /// The bundle for the edge of this name in a region at `now_s` (seconds).
+    pub fn bundle(&self, content: &Content, region: &str, node: &str, now_s: u64) -> Signed {
+        let trial = content.trial.as_ref().filter(|(trial, ..)| trial.concerns(region, node));
+        let (rev, policy) = trial.map_or((content.rev, &content.policy), |(_, rev, policy)| (*rev, policy));
         let iat = content.signed_at(now_s);
         let serial = u64::try_from(content.progress.serial).unwrap_or_default();
-        let tag = format!("{serial}-{iat}");
+        let tag = format!("{serial}-{iat}{}", if trial.is_some() { "-trial" } else { "" });
+        let name = format!("{region}{}", if trial.is_some() { " trial" } else { "" });
         let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = signed.get(region).filter(|known| known.tag == tag) {
+        if let Some(known) = signed.get(&name).filter(|known| known.tag == tag) {
             return known.clone();
         }
         let bundle = Bundle {
@@ -119,12 +134,12 @@ impl Signer {
             exp: iat + u64::from(content.lifetime_s),
             serial,
             jti: tag.clone(),
-            rev: content.rev,
-            policy: content.policy.clone(),
+            rev,
+            policy: policy.clone(),
             revocation: content.revocation.clone(),
         };
         let fresh = Signed { tag, text: self.roots.active.sign(bundle::TYPE, &bundle).into() };
-        signed.insert(region.to_owned(), fresh.clone());
+        signed.insert(name, fresh.clone());
         fresh
     }
 }
@@ -148,6 +163,7 @@ pub fn revocation<'a>(records: &[RevocationRecord], issuers: impl Iterator<Item 
     for record in told {
         let list = match Whose::from_name(&record.kind) {
             Some(Whose::User) => &mut revocation.users,
+            Some(Whose::Client) => &mut revocation.clients,
             Some(Whose::Session) => &mut revocation.sessions,
             Some(Whose::Token) => &mut revocation.tokens,
             Some(Whose::Issuer) => &mut revocation.issuers,
@@ -187,15 +203,15 @@ mod tests {
         let content = Content::new(progress, &document, withdrawn).unwrap();
         assert_eq!((content.withdrawn_until("u1"), content.withdrawn_until("u2")), (Some(5), None));
 
-        let first = signer.bundle(&content, "north", 1_000_001);
+        let first = signer.bundle(&content, "north", "e1", 1_000_001);
         let bundle = open(first.text.as_bytes(), &roots, "north").unwrap();
         assert_eq!((bundle.serial, bundle.iat, bundle.exp, bundle.rev), (12, 1_000_000, 1_086_400, 7));
         assert_eq!(bundle.revocation.sessions["s1"], 5);
         assert!(open(first.text.as_bytes(), &roots, "south").is_err());
         // Signed again before it runs out, at the same moment by every origin.
-        assert_eq!(signer.bundle(&content, "north", 1_036_799).tag, first.tag);
-        assert_eq!(signer.bundle(&content, "north", 1_036_800).tag, "12-1036800");
-        assert_eq!(signer.bundle(&content, "north", 1_079_999).tag, "12-1036800");
+        assert_eq!(signer.bundle(&content, "north", "e1", 1_036_799).tag, first.tag);
+        assert_eq!(signer.bundle(&content, "north", "e1", 1_036_800).tag, "12-1036800");
+        assert_eq!(signer.bundle(&content, "north", "e1", 1_079_999).tag, "12-1036800");
     }
 
     #[test]

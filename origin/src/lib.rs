@@ -59,5 +59,7 @@ pub mod store;
 /// What tests of routes need.
 #[cfg(test)]
 mod test_app;
+/// A policy on trial at some edges.
+pub mod trial;
 /// The housekeeper.
 pub mod upkeep;

@@ -34,6 +34,7 @@ use crate::hash::sha256_hex;
 use crate::issuer::Issuer;
 use crate::keys::{self, KeyError, Master};
 use crate::store::{AuditEntry, NewPolicy, PolicyRecord, Progress, PublishError, Purpose, Store, StoreError};
+use crate::trial::Trial;
 
 /// The policy of the first start.
 pub const BUILT_IN: &[u8] = include_bytes!("../../envoy/policy.json");
@@ -42,6 +43,9 @@ pub const FILE: &str = "file";
 
 /// An edge that has not asked for so long is gone, in milliseconds.
 pub const LIVE_MS: i64 = 45_000;
+
+/// The name of nobody, for whom the seed is signed.
+const SEED: &str = "";
 
 /// How often file and database are looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -143,9 +147,9 @@ impl InForce {
         self.signer.roots()
     }
 
-    /// The bundle for the edges of a region at `now_s` (seconds).
-    pub fn bundle(&self, region: &str, now_s: u64) -> Signed {
-        self.signer.bundle(&self.content, region, now_s)
+    /// The bundle for the edge of this name in a region at `now_s` (seconds).
+    pub fn bundle(&self, region: &str, node: &str, now_s: u64) -> Signed {
+        self.signer.bundle(&self.content, region, node, now_s)
     }
 }
 
@@ -226,6 +230,35 @@ async fn record(
     }
 }
 
+/// Checks a document and puts it on trial at some edges.
+///
+/// # Errors
+/// The document is not valid, or the database failed.
+pub async fn begin_trial(
+    store: &Store,
+    bytes: &[u8],
+    jwks: &Value,
+    publication: Publication<'_>,
+    trial: &Trial,
+    audit: &AuditEntry,
+) -> Result<PolicyRecord, CenterError> {
+    let invalid = |error| CenterError::Invalid("that was sent".into(), error);
+    let document = check(bytes, jwks).map_err(invalid)?;
+    // As a shadow it has to fit beside the policy in force.
+    let stable = current_document(store).await?;
+    let together = serde_json::to_vec(&trial.policy(&stable, document.clone()))?;
+    check(&together, jwks).map_err(invalid)?;
+    let new = NewPolicy {
+        document: &String::from_utf8_lossy(bytes),
+        sha256: &sha256_hex(&[bytes]),
+        wanted_rev: i64::try_from(document.rev).unwrap_or(i64::MAX),
+        after: None,
+        author: publication.author,
+        reason: publication.reason,
+    };
+    Ok(store.policies().begin_trial(new, &serde_json::to_string(trial)?, audit).await?)
+}
+
 impl PolicyCenter {
     /// Takes the newest revision into force, which may come out of the policy file right now, or,
     /// when that is not valid, the last good one. Seeds the file at the first start.
@@ -291,10 +324,10 @@ impl PolicyCenter {
         self.in_force.subscribe()
     }
 
-    /// The bundle for the edges of a region.
-    pub fn bundle(&self, region: &str) -> Signed {
+    /// The bundle for the edge of this name in a region.
+    pub fn bundle(&self, region: &str, node: &str) -> Signed {
         let in_force = Arc::clone(&self.in_force.borrow());
-        in_force.bundle(region, self.clock.now_s())
+        in_force.bundle(region, node, self.clock.now_s())
     }
 
     /// The public keys by which edges know a bundle, as a JWK Set.
@@ -467,7 +500,7 @@ impl PolicyCenter {
         let needed: Vec<String> = variables.iter().map(ToString::to_string).chain([roots.to_string()]).collect();
         let is_old = written.1.is_none_or(|at| at.elapsed().is_ok_and(|age| age >= SEED_AGE));
         if written.0 != needed || is_old {
-            let Signed { tag, text } = self.bundle(&self.edge.region);
+            let Signed { tag, text } = self.bundle(&self.edge.region, SEED);
             self.edge
                 .publish(&roots, &tag, &text, &variables)
                 .map_err(|error| CenterError::File(self.edge.file.clone(), error))?;
@@ -548,7 +581,16 @@ pub async fn load(store: &Store, master: &Master, clock: &Clock) -> Result<InFor
     let issuers = document.issuers.iter().map(|issuer| issuer.issuer.as_str());
     let revocation = bundles::revocation(&revocations, issuers);
     let for_edges = document.clone().with_origin_keys(&jwks);
-    let content = Content::new(progress, &for_edges, revocation)?;
+    let mut content = Content::new(progress, &for_edges, revocation)?;
+    if let Some(record) = store.policies().on_trial().await? {
+        let rev = u64::try_from(record.rev).unwrap_or_default();
+        let trial: Trial = serde_json::from_str(record.trial.as_deref().unwrap_or_default())?;
+        let invalid = |error| CenterError::Invalid(of_revision(record.rev), error);
+        let tried = check(record.document.as_bytes(), &jwks).map_err(invalid)?;
+        let tried = Document { rev, schema: None, ..tried }.with_origin_keys(&jwks);
+        let tried = trial.policy(&for_edges, tried);
+        content = content.trying(trial, &tried)?;
+    }
     metrics::gauge!("cosygate_policy_rev").set(rev as f64);
     metrics::gauge!("cosygate_control_serial").set(progress.serial as f64);
     Ok(InForce { policy: Arc::new(Policy { record, document }), content, issuer: Arc::new(issuer), signer })

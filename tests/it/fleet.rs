@@ -379,3 +379,41 @@ fn signal(edge: &Edge, name: &str) {
     let sent = std::process::Command::new("kill").args([format!("-{name}"), edge.envoy.id().to_string()]).status();
     assert!(sent.unwrap().success());
 }
+
+/// The burst of the role admin by which an edge judges, as its answers tell.
+async fn burst(edge: &Edge, token: &str) -> String {
+    let response = Client::new().get(format!("{}/api/voices", edge.url)).bearer_auth(token).send().await.unwrap();
+    response.headers()["ratelimit-policy"].to_str().unwrap().split(';').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_tried_at_one_edge_before_it_is_everywhere() {
+    let fleet = Fleet::start().await;
+    let (world, token) = (&fleet.world, &fleet.admin.token);
+    let mut document = tests::world::shipped_policy();
+    roomy(&mut document);
+    document["roles"]["admin"]["requests"]["burst"] = json!(90_000);
+    let file = world.data().join("next.json");
+    std::fs::write(&file, document.to_string()).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = world.cosygate(&[&["policy"], arguments].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let file = file.to_str().unwrap();
+    assert!(run(&["try", file, "--node", "edge-2", "--wait"]).contains("in force at 2 of 2 edges"));
+    let seen = async || (burst(&world.edge, token).await, burst(&fleet.second, token).await);
+    assert_eq!(seen().await, ("q=100000".to_owned(), "q=90000".to_owned()));
+    assert!(run(&["status"]).contains("on trial\trev 2"));
+    run(&["drop", "--wait"]);
+    assert_eq!(seen().await, ("q=100000".to_owned(), "q=100000".to_owned()));
+
+    // As a shadow it is counted and not enforced.
+    run(&["try", file, "--shadow", "--wait"]);
+    assert_eq!(seen().await, ("q=100000".to_owned(), "q=100000".to_owned()));
+    run(&["promote", "--wait"]);
+    assert_eq!(seen().await, ("q=90000".to_owned(), "q=90000".to_owned()));
+    let history = run(&["history"]);
+    assert!(history.lines().next().unwrap().ends_with("revision 3 was tried"), "{history}");
+    assert!(!world.cosygate(&["policy", "promote"]).status.success(), "nothing is on trial any more");
+}

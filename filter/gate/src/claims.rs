@@ -43,6 +43,8 @@ pub struct Verified {
     pub session: Option<String>,
     /// The token's own id.
     pub token_id: Option<String>,
+    /// The program that it was given to.
+    pub client: Option<String>,
     /// When the user last proved who they are.
     pub authenticated_at: Option<u64>,
     /// When the token was issued.
@@ -67,6 +69,7 @@ impl Verified {
             [
                 revocation.issuers.get(&self.issuer).copied(),
                 revocation.users.get(&self.user_id).copied(),
+                self.client.as_ref().and_then(|client| revocation.clients.get(client)).copied(),
                 self.session.as_ref().and_then(|session| revocation.sessions.get(session)).copied(),
                 self.token_id.as_ref().and_then(|token_id| revocation.tokens.get(token_id)).copied(),
             ]
@@ -143,6 +146,10 @@ pub fn read(claims: &Map<String, Value>, gate: &Gate, issuer_index: usize, now: 
         scope: words(find(claims, &issuer.claims.scopes))?.join(" "),
         session: word(claims, "sid", MAX_WORD_BYTES)?,
         token_id: word(claims, "jti", MAX_WORD_BYTES)?,
+        client: match word(claims, "client_id", MAX_SUBJECT_BYTES)? {
+            None => word(claims, "azp", MAX_SUBJECT_BYTES)?,
+            client => client,
+        },
         authenticated_at: time(claims, "auth_time")?.or(issued),
         issued_at: issued,
         seal: OnceCell::new(),

@@ -229,6 +229,9 @@ pub struct Revocation {
     /// By user id, with the issuer's prefix.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<String, u64>,
+    /// By `client_id` (RFC 9068, section 2.2) or `azp`: everything that a program was given.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clients: BTreeMap<String, u64>,
     /// By `sid`: one login.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sessions: BTreeMap<String, u64>,

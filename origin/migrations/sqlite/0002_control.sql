@@ -9,7 +9,7 @@ CREATE TABLE control (
 );
 INSERT INTO control (serial, changed_at) VALUES (0, 0);
 
--- Withdrawn tokens. Kinds are user, session, token and issuer. not_before is in seconds, as in a token: what was
+-- Withdrawn tokens. Kinds are user, client, session, token and issuer. not_before is in seconds, as in a token: what was
 -- issued before it is withdrawn. After expires_at no token can be left that a row concerns.
 CREATE TABLE revocations (
     kind TEXT NOT NULL,

@@ -16,6 +16,7 @@ use origin::config::Settings;
 use origin::issuer::Issuer;
 use origin::policy::{self, LIVE_MS, Publication};
 use origin::store::{AuditEntry, EdgeRecord, PolicyRecord, Store};
+use origin::trial::Trial;
 use serde_json::json;
 
 /// How many edges and revisions are shown.
@@ -49,6 +50,40 @@ pub(crate) enum Command {
         /// Only if this revision is the newest.
         #[arg(long, value_name = "REV")]
         after: Option<i64>,
+    },
+    /// Check a policy and try it at some edges: at those that any of region, node and percent
+    /// name, or at all. Everywhere else, and at the origin, the newest published one stays.
+    #[command(after_help = "Example: cosygate policy try next.json --percent 10 --wait\n         \
+                            cosygate policy try next.json --shadow --region north")]
+    Try {
+        /// The policy.
+        file: PathBuf,
+        /// All edges of this region; may be given several times.
+        #[arg(long, value_name = "NAME")]
+        region: Vec<String>,
+        /// The edges of this name; may be given several times.
+        #[arg(long, value_name = "NAME")]
+        node: Vec<String>,
+        /// So many of a hundred edges, always the same ones.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
+        percent: Option<u8>,
+        /// Judge by it beside the one in force and count where it differs; enforce nothing of it.
+        #[arg(long)]
+        shadow: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Publish the policy that is on trial.
+    #[command(after_help = "Example: cosygate policy promote --wait")]
+    Promote {
+        #[command(flatten)]
+        how: How,
+    },
+    /// End the trial; its edges go back to the newest published policy.
+    #[command(after_help = "Example: cosygate policy drop --wait")]
+    Drop {
+        #[command(flatten)]
+        how: How,
     },
     /// List the revisions, the newest first: revision, time, author and reason.
     #[command(after_help = "Example: cosygate policy history --limit 5")]
@@ -116,10 +151,35 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             let reason = if how.reason.is_empty() { format!("back to revision {rev}") } else { how.reason };
             return publish(settings, record.document.as_bytes(), &How { reason, ..how }, None).await;
         }
+        Command::Try { file, region, node, percent, shadow, how } => {
+            let (bytes, store) = (super::read(&file)?, writable(settings).await?);
+            let trial = Trial { regions: region, nodes: node, percent, shadow };
+            let publication = Publication { author: &super::author(), reason: &how.reason, after: None };
+            let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_trial");
+            let record =
+                policy::begin_trial(&store, &bytes, &Issuer::sample_jwks(), publication, &trial, &audit).await?;
+            super::print(format!("revision {} on trial", record.rev))?;
+            return if how.wait { wait(&store).await } else { Ok(ExitCode::SUCCESS) };
+        }
+        Command::Promote { how } => {
+            let store = app::open_store(settings).await?;
+            let record = store.policies().on_trial().await?.context("no policy is on trial")?;
+            let reason = if how.reason.is_empty() { format!("revision {} was tried", record.rev) } else { how.reason };
+            return publish(settings, record.document.as_bytes(), &How { reason, ..how }, None).await;
+        }
+        Command::Drop { how } => {
+            let store = writable(settings).await?;
+            let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_drop");
+            if !store.policies().end_trial(&audit).await? {
+                bail!("no policy is on trial");
+            }
+            return if how.wait { wait(&store).await } else { Ok(ExitCode::SUCCESS) };
+        }
         Command::History { limit } => {
             for record in app::open_store(settings).await?.policies().history(limit).await? {
-                let PolicyRecord { rev, published_at, author, reason, .. } = record;
-                super::print(format!("{rev}\t{}\t{author}\t{reason}", rfc3339(published_at)))?;
+                let PolicyRecord { rev, published_at, author, reason, trial, .. } = record;
+                let tried = if trial.is_some() { "tried\t" } else { "" };
+                super::print(format!("{rev}\t{}\t{author}\t{tried}{reason}", rfc3339(published_at)))?;
             }
         }
         Command::Render(options) => render::run(settings, options).await?,
@@ -141,11 +201,16 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-async fn publish(settings: &Settings, bytes: &[u8], how: &How, after: Option<i64>) -> anyhow::Result<ExitCode> {
+/// The database, if anything but a file may make policy.
+async fn writable(settings: &Settings) -> anyhow::Result<Store> {
     if let Some(file) = &settings.policy_file {
         bail!("the policy comes from {} alone; change it there", file.display());
     }
-    let store = app::open_store(settings).await?;
+    Ok(app::open_store(settings).await?)
+}
+
+async fn publish(settings: &Settings, bytes: &[u8], how: &How, after: Option<i64>) -> anyhow::Result<ExitCode> {
+    let store = writable(settings).await?;
     let author = super::author();
     let publication = Publication { author: &author, reason: &how.reason, after };
     let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_change");
@@ -180,6 +245,9 @@ async fn status(store: &Store) -> anyhow::Result<ExitCode> {
     let serial = store.control().progress().await?.serial;
     let newest = store.policies().latest().await?.map_or(0, |record| record.rev);
     let edges = live(store).await?;
+    if let Some(record) = store.policies().on_trial().await? {
+        super::print(format!("on trial\trev {}\t{}", record.rev, record.trial.unwrap_or_default()))?;
+    }
     super::print(format!("control plane\trev {newest}\tserial {serial}\t{} edges", edges.len()))?;
     for edge in &edges {
         super::print(line(edge, serial))?;

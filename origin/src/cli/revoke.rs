@@ -18,6 +18,9 @@ pub(crate) enum Command {
     /// Withdraw all tokens that a user has; new logins are not concerned.
     #[command(after_help = "Example: cosygate revoke user 01JDCTN4N2Z9R4V7J4T3M6Q8XY --reason 'laptop stolen'")]
     User(Subject),
+    /// Withdraw all tokens that a program was given, by its `client_id` or `azp`.
+    #[command(after_help = "Example: cosygate revoke client old-app")]
+    Client(Subject),
     /// Withdraw all tokens of one login, by its `sid`.
     #[command(after_help = "Example: cosygate revoke login 01JDCTN4N2Z9R4V7J4T3M6Q8XY")]
     Login(Subject),
@@ -46,6 +49,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     let now_ms = Clock::system().now_ms();
     let (whose, subject) = match command {
         Command::User(subject) => (Whose::User, subject),
+        Command::Client(subject) => (Whose::Client, subject),
         Command::Login(subject) => (Whose::Session, subject),
         Command::Token(subject) => (Whose::Token, subject),
         Command::Issuer(subject) => (Whose::Issuer, subject),

@@ -177,6 +177,7 @@ fn revocation(old: &Value, new: &Value, say: &mut Vec<String>) {
         let whose = match list {
             "issuers" => "issuer",
             "users" => "user",
+            "clients" => "client",
             "sessions" => "session",
             "tokens" => "token id",
             other => other,

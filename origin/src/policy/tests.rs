@@ -28,7 +28,7 @@ async fn until(holds: impl Fn() -> bool) {
 /// The revision that edges are handed.
 fn edge_rev(app: &TestApp) -> u64 {
     let roots = KeySet::from_jwks(&app.app.policy.roots()).unwrap();
-    gate::bundle::open(app.app.policy.bundle("local").text.as_bytes(), &roots, "local").unwrap().rev
+    gate::bundle::open(app.app.policy.bundle("local", "e1").text.as_bytes(), &roots, "local").unwrap().rev
 }
 
 #[tokio::test]

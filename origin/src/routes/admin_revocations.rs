@@ -36,8 +36,8 @@ pub(super) struct Body {
     reason: String,
 }
 
-/// `POST`: withdraws everything that was issued until now to a `user`, a `session` or an `issuer`,
-/// or one `token`.
+/// `POST`: withdraws everything that was issued until now to a `user`, a `client` or a `session` or
+/// by an `issuer`, or one `token`.
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     admin: Admin,
@@ -45,7 +45,7 @@ pub(super) async fn post(
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let invalid = |reason: String| Refusal::new(Code::RequestInvalid, format!("Nothing is withdrawn: {reason}."));
     let whose = Whose::from_name(&body.kind);
-    let whose = whose.ok_or_else(|| invalid("the kind is user, session, token or issuer".to_owned()))?;
+    let whose = whose.ok_or_else(|| invalid("the kind is user, client, session, token or issuer".to_owned()))?;
     let author = admin.caller().user_id();
     let withdrawal = Withdrawal { whose, subject: &body.subject, author, reason: &body.reason };
     let policy = app.policy.now();

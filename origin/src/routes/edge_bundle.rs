@@ -59,7 +59,7 @@ pub(super) async fn handler(
     let mut is_late = false;
     let tag = loop {
         in_force.mark_unchanged();
-        let Signed { tag, text } = app.policy.bundle(edge.region());
+        let Signed { tag, text } = app.policy.bundle(edge.region(), &record.node);
         // To an edge that another origin has told more already this one listens first.
         if report.serial > serial_of(&tag) && !is_late {
             is_late = tokio::time::timeout(CATCH_UP, in_force.changed()).await.is_err();

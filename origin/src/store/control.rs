@@ -17,6 +17,8 @@ pub struct Progress {
 pub enum Whose {
     /// All of one user.
     User,
+    /// All that were given to one program (`client_id`, `azp`).
+    Client,
     /// All of one login (`sid`).
     Session,
     /// One token (`jti`).
@@ -30,6 +32,7 @@ impl Whose {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Client => "client",
             Self::Session => "session",
             Self::Token => "token",
             Self::Issuer => "issuer",
@@ -38,7 +41,9 @@ impl Whose {
 
     /// By its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::User, Self::Session, Self::Token, Self::Issuer].into_iter().find(|whose| whose.as_str() == name)
+        [Self::User, Self::Client, Self::Session, Self::Token, Self::Issuer]
+            .into_iter()
+            .find(|whose| whose.as_str() == name)
     }
 }
 

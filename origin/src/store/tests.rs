@@ -53,6 +53,7 @@ contract! {
     lapsed_reservations_are_swept
     old_outputs_retire_by_role
     policies_count_up
+    a_trial_is_not_in_force
     the_later_withdrawal_counts
     edges_report
 }
@@ -295,6 +296,26 @@ async fn policies_count_up(store: Store) {
     assert!(policies.knows("hash9").await.unwrap() && !policies.knows("hash8").await.unwrap());
     assert_eq!(audit_rows(&store, "policy_change").await, 4);
     store.ping().await.unwrap();
+}
+
+async fn a_trial_is_not_in_force(store: Store) {
+    let policies = store.policies();
+    let new =
+        |document, sha256| NewPolicy { document, sha256, wanted_rev: 1, after: None, author: "cli:test", reason: "" };
+    policies.publish(new("{1}", "hash1"), &entry()).await.unwrap();
+    assert_eq!((policies.on_trial().await.unwrap(), policies.end_trial(&entry()).await.unwrap()), (None, false));
+    let tried = policies.begin_trial(new("{2}", "hash2"), "{}", &entry()).await.unwrap();
+    assert_eq!((tried.rev, policies.latest().await.unwrap().unwrap().rev), (2, 1));
+    assert_eq!(policies.on_trial().await.unwrap(), Some(tried));
+    assert!(!policies.knows("hash2").await.unwrap());
+    // Whatever is published ends it, and no revision has two meanings.
+    assert_eq!(policies.publish(new("{2}", "hash2"), &entry()).await.unwrap().rev, 3);
+    assert_eq!(policies.on_trial().await.unwrap(), None);
+    policies.begin_trial(new("{4}", "hash4"), "{}", &entry()).await.unwrap();
+    let before = store.control().progress().await.unwrap().serial;
+    assert!(policies.end_trial(&entry()).await.unwrap());
+    assert_eq!(store.control().progress().await.unwrap().serial, before + 1);
+    assert_eq!(policies.latest().await.unwrap().unwrap().rev, 3);
 }
 
 fn withdrawn(subject: &str, not_before: i64) -> RevocationRecord {

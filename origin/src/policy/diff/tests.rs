@@ -58,7 +58,7 @@ fn full() -> Value {
         "identity": {"lifetime_s": 20, "sealed": false},
         "revocation": {
             "issuers": {"https://idp.example": 1_700_000_000}, "users": {"u-1": 1_700_000_001},
-            "sessions": {"s-1": 1_700_000_002}, "tokens": {"t-1": 1_700_000_003}
+            "clients": {"c-1": 1_700_000_004}, "sessions": {"s-1": 1_700_000_002}, "tokens": {"t-1": 1_700_000_003}
         },
         "failure": {"limits": "allow", "policy": "allow", "revocation": "allow"},
         "distribution": {"lifetime_s": 600},
