@@ -173,8 +173,7 @@ pub async fn published(store: &Store, purpose: Purpose) -> Result<Option<Value>,
     Ok((!keys.is_empty()).then(|| json!({ "keys": keys })))
 }
 
-/// How long what a key signed may be around after it has signed for the last time, in
-/// milliseconds.
+/// How long a token that is issued now may be around under this policy, in milliseconds.
 pub fn grace_ms(document: &Document) -> i64 {
     let lives_s = |issuer: &gate::policy::Issuer| i64::from(issuer.max_lifetime_s) + i64::from(issuer.clock_skew_s);
     let longest_s = document.issuers.iter().map(lives_s).max().unwrap_or_default();

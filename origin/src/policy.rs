@@ -166,19 +166,24 @@ async fn record(
     publication: Publication<'_>,
     audit: &AuditEntry,
 ) -> Result<PolicyRecord, CenterError> {
-    let new = NewPolicy {
-        // A checked document is JSON, so it is UTF-8.
-        document: &String::from_utf8_lossy(bytes),
-        sha256: &sha256_hex(&[bytes]),
-        wanted_rev: i64::try_from(document.rev).unwrap_or(i64::MAX),
-        after: publication.after,
-        author: publication.author,
-        reason: publication.reason,
-    };
+    // A checked document is JSON, so it is UTF-8.
+    let (text, sha256) = (String::from_utf8_lossy(bytes), sha256_hex(&[bytes]));
+    let new = new_policy(&text, &sha256, document, publication);
     match store.policies().publish(new, audit).await {
         // Another origin recorded one in the same moment; now it is there to build on.
         Err(PublishError::Store(StoreError::Conflict)) => Ok(store.policies().publish(new, audit).await?),
         other => Ok(other?),
+    }
+}
+
+fn new_policy<'a>(text: &'a str, sha256: &'a str, document: &Document, publication: Publication<'a>) -> NewPolicy<'a> {
+    NewPolicy {
+        document: text,
+        sha256,
+        wanted_rev: i64::try_from(document.rev).unwrap_or(i64::MAX),
+        after: publication.after,
+        author: publication.author,
+        reason: publication.reason,
     }
 }
 
@@ -200,14 +205,8 @@ pub async fn begin_trial(
     let stable = current_document(store).await?;
     let together = serde_json::to_vec(&trial.policy(&stable, document.clone()))?;
     check(&together, jwks).map_err(invalid)?;
-    let new = NewPolicy {
-        document: &String::from_utf8_lossy(bytes),
-        sha256: &sha256_hex(&[bytes]),
-        wanted_rev: i64::try_from(document.rev).unwrap_or(i64::MAX),
-        after: None,
-        author: publication.author,
-        reason: publication.reason,
-    };
+    let (text, sha256) = (String::from_utf8_lossy(bytes), sha256_hex(&[bytes]));
+    let new = new_policy(&text, &sha256, &document, publication);
     Ok(store.policies().begin_trial(new, &serde_json::to_string(trial)?, audit).await?)
 }
 

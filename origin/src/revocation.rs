@@ -2,14 +2,13 @@
 
 use gate::policy::Document;
 
+use crate::keys::grace_ms;
 use crate::store::{RevocationRecord, Whose};
 
 /// The longest id or name that anything is withdrawn by, in bytes.
 const MAX_SUBJECT_BYTES: usize = 512;
 /// The longest reason, in bytes.
 const MAX_REASON_BYTES: usize = 1000;
-/// How far the clocks of origin and edge may differ, in seconds.
-const CLOCK_SKEW_S: i64 = 60;
 
 /// Whose tokens are withdrawn, by whom and why.
 #[derive(Clone, Copy, Debug)]
@@ -40,14 +39,12 @@ pub fn record(withdrawal: Withdrawal<'_>, document: &Document, now_ms: i64) -> R
     if whose == Whose::Issuer && !document.issuers.iter().any(|issuer| issuer.issuer == subject) {
         return Err(format!("the policy has no issuer `{subject}`"));
     }
-    let lives_s = |issuer: &gate::policy::Issuer| i64::from(issuer.max_lifetime_s) + i64::from(issuer.clock_skew_s);
-    let longest_s = document.issuers.iter().map(lives_s).max().unwrap_or_default();
     Ok(RevocationRecord {
         kind: whose.as_str().to_owned(),
         subject: subject.to_owned(),
         // Tokens know whole seconds only: what was issued in this one is withdrawn, too.
         not_before: now_ms / 1000 + 1,
-        expires_at: now_ms.saturating_add((longest_s + CLOCK_SKEW_S) * 1000),
+        expires_at: now_ms.saturating_add(grace_ms(document)),
         at: now_ms,
         author: author.to_owned(),
         reason: reason.to_owned(),

@@ -21,6 +21,20 @@ pub struct User {
     pub disabled_at: Option<i64>,
 }
 
+/// Changes one account and withdraws its tokens, all or nothing; whether there was one.
+macro_rules! change {
+    ($store:expr, $update:expr, $withdrawn:expr, $audit:expr) => {
+        Ok(in_transaction!(&$store.writer, transaction => {
+            let changed = $update.execute(&mut *transaction).await?.rows_affected();
+            if changed == 1 {
+                revoke!(&mut *transaction, $withdrawn);
+                insert_audit!(&mut *transaction, $audit);
+            }
+            changed == 1
+        }))
+    };
+}
+
 /// Queries on accounts.
 pub struct Accounts<'a> {
     store: &'a Store,
@@ -103,19 +117,8 @@ impl<'a> Accounts<'a> {
         withdrawn: &RevocationRecord,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        Ok(in_transaction!(&self.store.writer, transaction => {
-            let changed = sqlx::query("UPDATE users SET role = $1 WHERE username = $2")
-                .bind(role)
-                .bind(username)
-                .execute(&mut *transaction)
-                .await?
-                .rows_affected();
-            if changed == 1 {
-                revoke!(&mut *transaction, withdrawn);
-                insert_audit!(&mut *transaction, audit);
-            }
-            changed == 1
-        }))
+        const SQL: &str = "UPDATE users SET role = $1 WHERE username = $2";
+        change!(self.store, sqlx::query(SQL).bind(role).bind(username), withdrawn, audit)
     }
 
     /// Disables an account since a moment, or, with none, enables it again, and withdraws all its
@@ -130,18 +133,7 @@ impl<'a> Accounts<'a> {
         withdrawn: &RevocationRecord,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        Ok(in_transaction!(&self.store.writer, transaction => {
-            let changed = sqlx::query("UPDATE users SET disabled_at = $1 WHERE username = $2")
-                .bind(since_ms)
-                .bind(username)
-                .execute(&mut *transaction)
-                .await?
-                .rows_affected();
-            if changed == 1 {
-                revoke!(&mut *transaction, withdrawn);
-                insert_audit!(&mut *transaction, audit);
-            }
-            changed == 1
-        }))
+        const SQL: &str = "UPDATE users SET disabled_at = $1 WHERE username = $2";
+        change!(self.store, sqlx::query(SQL).bind(since_ms).bind(username), withdrawn, audit)
     }
 }
