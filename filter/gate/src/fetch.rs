@@ -5,6 +5,7 @@
 //! function of the board's bytes and the time, in seconds since the epoch.
 
 use crate::policy::KeySource;
+use crate::words;
 
 /// An unknown key id makes the edge look again at most this often, in seconds. In between, the
 /// keys at hand are taken for all there are.
@@ -15,8 +16,6 @@ pub const TIMEOUT_S: u64 = 3;
 pub const MAX_BYTES: usize = 256 * 1024;
 /// The longest pause after failures, in seconds.
 const MAX_PAUSE_S: u64 = 60;
-
-const BOARD_BYTES: usize = 40;
 
 /// Where and how often an issuer's keys are fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,22 +80,13 @@ pub struct Board {
 impl Board {
     /// Reads a board; bytes that nobody wrote are an empty one.
     pub fn read(cell: &[u8]) -> Self {
-        let mut words = [0_u64; 5];
-        if cell.len() == BOARD_BYTES {
-            for (word, bytes) in words.iter_mut().zip(cell.chunks_exact(8)) {
-                *word = bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte));
-            }
-        }
-        let [fetched_at, began_at, lease_until, failures, missed_at] = words;
+        let [fetched_at, began_at, lease_until, failures, missed_at] = words::read(cell).unwrap_or_default();
         Self { fetched_at, began_at, lease_until, failures, missed_at }
     }
 
     /// Its bytes.
     pub fn write(&self) -> Vec<u8> {
-        [self.fetched_at, self.began_at, self.lease_until, self.failures, self.missed_at]
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect()
+        words::write(&[self.fetched_at, self.began_at, self.lease_until, self.failures, self.missed_at])
     }
 
     /// The board with a lease on it, if a fetch is due.

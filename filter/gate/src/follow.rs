@@ -6,6 +6,7 @@
 //! of them and the time, in milliseconds since the epoch.
 
 use crate::bundle::Version;
+use crate::words;
 
 /// How long a leader leads without a sign of life.
 pub const LEASE_MS: u64 = 1500;
@@ -20,11 +21,11 @@ const MAX_PAUSE_MS: u64 = 2000;
 
 /// Whether `worker` leads from now on, and the lease to write if so. `cell` is the lease as it is.
 pub fn lead(cell: &[u8], worker: u32, now_ms: u64) -> Option<Vec<u8>> {
-    let [owner, until] = words(cell).unwrap_or_default();
+    let [owner, until] = words::read(cell).unwrap_or_default();
     // A lease that ends later than any lease could was written by a clock that has stepped back since.
     let is_held = until > now_ms && until <= now_ms + 2 * LEASE_MS;
     let is_mine = owner == u64::from(worker);
-    (is_mine || !is_held).then(|| bytes(&[u64::from(worker), now_ms + LEASE_MS]))
+    (is_mine || !is_held).then(|| words::write(&[u64::from(worker), now_ms + LEASE_MS]))
 }
 
 /// Which bundle is in force, and in which slot it lies.
@@ -39,7 +40,7 @@ pub struct Pointer {
 impl Pointer {
     /// Reads a pointer; bytes that nobody wrote point to nothing.
     pub fn read(cell: &[u8]) -> Self {
-        let [serial, iat, slot] = words(cell).unwrap_or_default();
+        let [serial, iat, slot] = words::read(cell).unwrap_or_default();
         Self { version: Version { serial, iat }, slot: slot & 1 }
     }
 
@@ -50,7 +51,7 @@ impl Pointer {
 
     /// Its bytes.
     pub fn write(self) -> Vec<u8> {
-        bytes(&[self.version.serial, self.version.iat, self.slot])
+        words::write(&[self.version.serial, self.version.iat, self.slot])
     }
 }
 
@@ -59,7 +60,7 @@ pub fn enrol(cell: &[u8], worker: u32, version: Version, now_ms: u64) -> Vec<u8>
     let mut roll = entries(cell);
     roll.retain(|entry| entry[0] != u64::from(worker) && is_alive(entry, now_ms));
     roll.push([u64::from(worker), version.serial, version.iat, now_ms]);
-    roll.iter().flat_map(|entry| bytes(entry)).collect()
+    roll.iter().flat_map(|entry| words::write(entry)).collect()
 }
 
 /// The oldest bundle that any worker still judges by.
@@ -82,22 +83,7 @@ fn is_alive(entry: &[u64; 4], now_ms: u64) -> bool {
 }
 
 fn entries(cell: &[u8]) -> Vec<[u64; 4]> {
-    cell.chunks_exact(32).filter_map(words).collect()
-}
-
-fn words<const N: usize>(cell: &[u8]) -> Option<[u64; N]> {
-    if cell.len() != 8 * N {
-        return None;
-    }
-    let mut words = [0; N];
-    for (word, bytes) in words.iter_mut().zip(cell.chunks_exact(8)) {
-        *word = bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte));
-    }
-    Some(words)
-}
-
-fn bytes(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    cell.chunks_exact(32).filter_map(words::read).collect()
 }
 
 #[cfg(test)]

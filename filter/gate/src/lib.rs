@@ -45,6 +45,8 @@ pub mod route;
 pub mod token;
 /// The judgement itself.
 pub mod verdict;
+/// Small records that all workers share.
+mod words;
 
 pub use policy::Gate;
 pub use problem::{Code, Problem};
