@@ -6,7 +6,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use gate::bundle::{self, Bundle, Refused, Standing, Version};
 use gate::claims::percent_encoded;
@@ -53,8 +53,10 @@ pub(crate) struct Follower {
     is_caught_up: bool,
     /// Some worker of this Envoy has heard of the control plane.
     has_heard: bool,
-    /// The question under way.
-    call: Option<u32>,
+    /// The question under way, and when it was asked, in seconds.
+    call: Option<(u32, u64)>,
+    /// How far the clock is ahead of the control plane's, in seconds.
+    clock_offset_s: i64,
     /// Failures in a row.
     failures: u32,
     /// Not to ask before this.
@@ -86,6 +88,7 @@ impl Follower {
             is_caught_up: false,
             has_heard: false,
             call: None,
+            clock_offset_s: 0,
             failures: 0,
             ask_at_ms: 0,
             settled_at_ms: 0,
@@ -99,7 +102,7 @@ impl Follower {
 
     /// How far the policy in force can be relied on.
     pub(crate) fn standing(&self) -> Standing {
-        Standing { expires_at: self.expires_at, is_caught_up: self.is_caught_up }
+        Standing { expires_at: self.expires_at, is_caught_up: self.is_caught_up, clock_offset_s: self.clock_offset_s }
     }
 
     /// Notes that a bundle is in force here.
@@ -115,6 +118,9 @@ impl Follower {
     pub(crate) fn newer(&mut self) -> Option<Bundle> {
         // Asked first: whoever knows that somebody has heard must find what was heard.
         self.has_heard |= shared::read(&self.name("heard")).is_ok_and(|(cell, _)| !cell.is_empty());
+        if let Ok((cell, _)) = shared::read(&self.name("clock")) {
+            self.clock_offset_s = follow::read_clock(&cell);
+        }
         let (cell, _) = shared::read(&self.name("pointer")).ok()?;
         let pointer = Pointer::read(&cell);
         if pointer.version <= self.version {
@@ -149,13 +155,16 @@ impl Follower {
 
     /// Asks for a newer bundle, and tells what all workers here judge by.
     fn ask(&mut self, oldest: Version, ring: &KeyRing, now_ms: u64) {
-        let now_s = now_ms / 1000;
+        let (asked_s, is_clock_sound) = (now_ms / 1000, self.standing().is_clock_sound());
+        // The control plane listens only to seals of its own time.
+        let now_s = asked_s.saturating_add_signed(-self.clock_offset_s);
+        let error = if is_clock_sound { &self.error } else { &self.clock_error() };
         let target = format!(
             "/internal/edge/bundle?node={}&serial={}&rev={}&error={}",
             percent_encoded(&self.node),
             oldest.serial,
             self.rev,
-            percent_encoded(&self.error),
+            percent_encoded(error),
         );
         let sealed = ring.seal(&Sealed {
             iss: bundle::audience(&self.region).into(),
@@ -175,22 +184,45 @@ impl Follower {
         });
         let Some(sealed) = sealed else { return };
         let tag = format!("\"{}\"", self.tag);
-        let wait = format!("wait={}", follow::WAIT_S);
+        let wait = format!("wait={}", if is_clock_sound { follow::WAIT_S } else { 1 });
         let mut headers = vec![(identity::HEADER, sealed.as_str()), ("prefer", &wait)];
         // Only a bundle proves who answers, so the first answer has to be one.
         if self.is_caught_up {
             headers.push(("if-none-match", &tag));
         }
         let timeout = Duration::from_secs(follow::TIMEOUT_S);
-        self.call = host::call(&self.settings.cluster, &self.settings.authority, &target, &headers, timeout);
+        let call = host::call(&self.settings.cluster, &self.settings.authority, &target, &headers, timeout);
+        self.call = call.map(|call| (call, asked_s));
         if self.call.is_none() {
             self.failed("no cluster", "this Envoy has no such cluster".to_owned(), now_ms);
         }
     }
 
     /// Whether an answer is to a question of this worker's.
-    pub(crate) fn asked(&mut self, call: u32) -> bool {
-        self.call.take_if(|asked| *asked == call).is_some()
+    pub(crate) fn asked(&mut self, call: u32, now_ms: u64) -> bool {
+        let Some((_, asked_s)) = self.call.take_if(|(asked, _)| *asked == call) else { return false };
+        self.compare_clocks(asked_s, now_ms / 1000);
+        true
+    }
+
+    /// Compares the clock with that of whoever answered, whatever else the answer says.
+    fn compare_clocks(&mut self, asked_s: u64, now_s: u64) {
+        let date = host::header(Map::CallResponse, "date").unwrap_or_default();
+        let date = std::str::from_utf8(&date).ok().and_then(|date| httpdate::parse_http_date(date).ok());
+        let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else { return };
+        let was_sound = self.standing().is_clock_sound();
+        self.clock_offset_s = follow::clock_offset_s(asked_s, now_s, date.as_secs());
+        let _ = host::set_shared(&self.name("clock"), &follow::write_clock(self.clock_offset_s), host::ANY);
+        match (was_sound, self.standing().is_clock_sound()) {
+            (true, false) => log::error!("cosygate: everything is refused, {}", self.clock_error()),
+            (false, true) => log::info!("cosygate: the clock is right again"),
+            _ => {}
+        }
+    }
+
+    fn clock_error(&self) -> String {
+        let way = if self.clock_offset_s > 0 { "ahead of" } else { "behind" };
+        format!("clock: {} seconds {way} the control plane", self.clock_offset_s.unsigned_abs())
     }
 
     /// The bundle of an answer, if it is newer and holds. [`Self::publish`] it, or say that it
@@ -283,6 +315,7 @@ impl Follower {
         WORKER.with(|worker| {
             worker.names.gauge("cosygate_edge_bundle_serial", self.version.serial);
             worker.names.gauge("cosygate_edge_bundle_expires_seconds", self.expires_at);
+            worker.names.gauge("cosygate_edge_clock_offset_seconds", self.clock_offset_s.unsigned_abs());
         });
     }
 

@@ -262,7 +262,7 @@ impl Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, call: u32, _headers: usize, body_size: usize, _trailers: usize) {
         let now_ms = host::now_ns().unwrap_or_default() / 1_000_000;
-        let asked = self.follower.as_mut().and_then(|follower| follower.asked(call).then_some(follower));
+        let asked = self.follower.as_mut().and_then(|follower| follower.asked(call, now_ms).then_some(follower));
         let Some(follower) = asked else { return self.fetcher.answered(call, body_size) };
         if let Some((bundle, text)) = follower.answered(body_size, now_ms) {
             let adopted = self.adopt(&bundle);

@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(2);
 const PARTNER: &str = "https://partner.example";
 
 /// Room for a test's own load, and the partner.
-fn roomy(policy: &mut Value) {
+pub(crate) fn roomy(policy: &mut Value) {
     policy["issuers"].as_array_mut().unwrap().push(json!({
         "issuer": PARTNER, "audiences": ["cosygate"], "algorithms": ["EdDSA"], "types": ["at+jwt"],
         "keys": {"jwks": {"keys": [cases::public_key("ed")]}}, "user_prefix": "partner",
@@ -41,7 +41,7 @@ struct Fleet {
 impl Fleet {
     async fn start() -> Self {
         let world = World::with(roomy, &[]).await;
-        let second = another_edge(&world, "edge-2").await;
+        let second = another_edge(&world, "edge-2", &[]).await;
         let admin = world.admin().await;
         Self { world, second, admin }
     }
@@ -72,12 +72,13 @@ impl Fleet {
 }
 
 /// One more edge of the same origin and region, under a name of its own.
-async fn another_edge(world: &World, name: &str) -> Edge {
+pub(crate) async fn another_edge(world: &World, name: &str, variables: &[(&str, &str)]) -> Edge {
     let folder = world.data().join(name);
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::copy(world.data().join("edge/filter.json"), folder.join("filter.json")).unwrap();
     let origin = world.origin_url.strip_prefix("http://").unwrap().parse().unwrap();
-    let edge = Edge::start_with(&folder, origin, &[], |text| text.replace("\"edge-1\"", &format!("\"{name}\""))).await;
+    let renamed = |text: String| text.replace("\"edge-1\"", &format!("\"{name}\""));
+    let edge = Edge::start_with(&folder, origin, variables, renamed).await;
     let guarded = format!("{}/api/me", edge.url);
     tests::scripted::eventually("the second edge", async || {
         reqwest::get(&guarded).await.is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)

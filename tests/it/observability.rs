@@ -13,7 +13,7 @@ use tests::edge::{Edge, configuration, hand_over};
 use tests::process::{free_port, workspace};
 
 /// What the filter counts. Everything else that is asked for must be Envoy's own.
-const COUNTED: [&str; 13] = [
+const COUNTED: [&str; 14] = [
     "cosygate_edge_requests_total",
     "cosygate_edge_refusals_total",
     "cosygate_edge_token_cache_total",
@@ -24,6 +24,7 @@ const COUNTED: [&str; 13] = [
     "cosygate_edge_streams_ended_total",
     "cosygate_edge_bundle_serial",
     "cosygate_edge_bundle_expires_seconds",
+    "cosygate_edge_clock_offset_seconds",
     "cosygate_edge_policy_rev",
     "cosygate_edge_keys_age_seconds",
     "cosygate_edge_keys_max_stale_seconds",

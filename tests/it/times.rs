@@ -1,11 +1,19 @@
 //! The moments at which a token begins and ceases to hold, to the second.
 
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::attack::mint::{ALGORITHMS, Mint, now};
 use tests::attack::{Site, edges};
 use tests::echo::Echo;
+use tests::edge::Edge;
+use tests::process::workspace;
+use tests::scripted::eventually;
+use tests::world::World;
+
+use crate::fleet::{another_edge, roomy};
 
 /// The policy's default.
 const SKEW: i64 = 30;
@@ -106,5 +114,72 @@ async fn a_token_that_the_edge_knows_ceases_and_begins_all_the_same() {
     for _ in 0..20 {
         assert_eq!(call(&site, &ending).await, (401, Some("token_expired".to_owned())));
         assert_eq!(call(&site, &beginning).await, (200, None));
+    }
+}
+
+/// How soon an edge must know that its clock is wrong.
+const SOON: Duration = Duration::from_secs(30);
+
+/// What `cosygate policy status` says of an edge.
+fn status_line(world: &World, node: &str) -> String {
+    let output = world.cosygate(&["policy", "status"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().find(|line| line.contains(node)).unwrap_or_default().to_owned()
+}
+
+/// What gives a process a clock of its own; see clock.c.
+fn clock_library(folder: &Path) -> PathBuf {
+    let source = workspace().join("tests/it/times/clock.c");
+    let library = folder.join("clock.so");
+    let mut compiler = std::process::Command::new("cc");
+    let made = compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(source).status();
+    assert!(made.unwrap().success());
+    library
+}
+
+/// Sets the clock of an edge, and nobody else's.
+fn set_clock(file: &Path, offset: &str) {
+    tests::world::write_whole(file, offset.as_bytes());
+}
+
+async fn status(edge: &Edge, path: &str, token: &str) -> StatusCode {
+    reqwest::Client::new().get(format!("{}{path}", edge.url)).bearer_auth(token).send().await.unwrap().status()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_with_a_wrong_clock_says_so_and_judges_nothing_until_it_is_right() {
+    let world = World::with(roomy, &[]).await;
+    let token = world.admin().await.token;
+    let clock = world.data().join("clock");
+    set_clock(&clock, "+0");
+    let library = clock_library(&world.data());
+    let variables = [("LD_PRELOAD", library.to_str().unwrap()), ("CLOCK_OFFSET_FILE", clock.to_str().unwrap())];
+    let edge = another_edge(&world, "edge-2", &variables).await;
+    for (offset, said) in [("+300", "300 seconds ahead of"), ("-300", "300 seconds behind")] {
+        assert_eq!(status(&edge, "/api/me", &token).await, StatusCode::OK);
+        let began = Instant::now();
+        set_clock(&clock, offset);
+        while status(&edge, "/api/voices", &token).await != StatusCode::SERVICE_UNAVAILABLE {
+            assert!(began.elapsed() < SOON, "{offset} is not noticed");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        eventually("the report", async || {
+            let line = status_line(&world, "edge-2");
+            // A second may pass between question and answer.
+            line.contains("clock: ") && (line.contains(said) || line.contains(&said.replace("300", "299")))
+        })
+        .await;
+        println!("envoy: a clock {offset} s off is reported within {:.1?}", began.elapsed());
+        // Public paths, too: the origin would not believe what is sealed at another time.
+        assert_eq!(status(&edge, "/", "").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&world.edge, "/api/me", &token).await, StatusCode::OK, "the other edge is well");
+        let figures = reqwest::get(format!("{}/stats/prometheus", edge.metrics_url)).await.unwrap();
+        let figures = figures.text().await.unwrap();
+        let gauge = figures.lines().find(|line| line.starts_with("cosygate_edge_clock_offset_seconds")).unwrap();
+        assert!(gauge.ends_with(" 300") || gauge.ends_with(" 299"), "{gauge}");
+
+        set_clock(&clock, "+0");
+        eventually("the clock is right", async || status(&edge, "/api/me", &token).await == StatusCode::OK).await;
+        eventually("the report", async || !status_line(&world, "edge-2").contains("clock")).await;
     }
 }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::identity::CLOCK_SKEW_S;
 use crate::json;
 use crate::keys::{Algorithm, KeySet};
 use crate::policy::{FailureMode, Gate, Revocation};
@@ -129,18 +130,30 @@ pub struct Standing {
     /// Whether this edge has heard of the control plane since it was started. Before that it may
     /// not know of tokens that were withdrawn meanwhile.
     pub is_caught_up: bool,
+    /// How far this edge's clock is ahead of the control plane's, in seconds; negative if it is
+    /// behind.
+    pub clock_offset_s: i64,
 }
 
 impl Default for Standing {
     /// A policy that nobody follows stands as it is.
     fn default() -> Self {
-        Self { expires_at: u64::MAX, is_caught_up: true }
+        Self { expires_at: u64::MAX, is_caught_up: true, clock_offset_s: 0 }
     }
 }
 
 impl Standing {
+    /// Whether the time is known well enough to judge by it. An origin refuses what is sealed at
+    /// another time than its own.
+    pub fn is_clock_sound(self) -> bool {
+        self.clock_offset_s.unsigned_abs() <= CLOCK_SKEW_S
+    }
+
     /// Whether anything at all may be judged at `now` (seconds).
     pub(crate) fn check_policy(self, gate: &Gate, now: u64) -> Result<(), Problem> {
+        if !self.is_clock_sound() {
+            return Err(unavailable("the clock is wrong"));
+        }
         if now >= self.expires_at && gate.failure.policy == FailureMode::Deny {
             return Err(unavailable("the policy has run out"));
         }

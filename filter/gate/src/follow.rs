@@ -78,6 +78,25 @@ pub fn pause_ms(failures: u32, random: u64) -> u64 {
     pause / 2 + random % (pause / 2)
 }
 
+/// How far this clock is ahead of the one that wrote `date` into the answer to a question of
+/// `asked`, which came at `answered`; negative if it is behind. All in seconds. The answer may have
+/// been written at any moment in between, so only what lies outside tells anything.
+pub fn clock_offset_s(asked: u64, answered: u64, date: u64) -> i64 {
+    let (first, last) = (asked.min(answered), asked.max(answered));
+    let seconds = |ahead: u64| i64::try_from(ahead).unwrap_or(i64::MAX);
+    if date < first { seconds(first - date) } else { -seconds(date.saturating_sub(last)) }
+}
+
+/// Reads how far the clock is off, as [`write_clock`] wrote it; 0 if nobody did.
+pub fn read_clock(cell: &[u8]) -> i64 {
+    words::read::<1>(cell).map_or(0, |[offset_s]| offset_s.cast_signed())
+}
+
+/// Writes how far the clock is off, in seconds.
+pub fn write_clock(offset_s: i64) -> Vec<u8> {
+    words::write(&[offset_s.cast_unsigned()])
+}
+
 fn is_alive(entry: &[u64; 4], now_ms: u64) -> bool {
     entry[3].abs_diff(now_ms) <= ROLL_MS
 }
@@ -125,6 +144,23 @@ mod tests {
         let roll = enrol(&enrol(&[], 1, version(3), NOW), 2, version(4), NOW + ROLL_MS + 1);
         assert_eq!(oldest(&roll, NOW + ROLL_MS + 1), Some(version(4)));
         assert_eq!(oldest(&[], NOW), None);
+    }
+
+    #[test]
+    fn a_clock_is_wrong_when_no_moment_of_the_question_fits() {
+        assert_eq!(clock_offset_s(100, 115, 100), 0);
+        assert_eq!(clock_offset_s(100, 115, 107), 0);
+        assert_eq!(clock_offset_s(100, 115, 115), 0);
+        assert_eq!(clock_offset_s(400, 401, 100), 300);
+        assert_eq!(clock_offset_s(100, 101, 401), -300);
+        // It was set right, or wrong, while the answer was waited for.
+        assert_eq!(clock_offset_s(400, 115, 115), 0);
+        assert_eq!(clock_offset_s(100, 415, 115), 0);
+        assert_eq!(clock_offset_s(0, 0, u64::MAX), -i64::MAX);
+        for offset_s in [0, 300, -300] {
+            assert_eq!(read_clock(&write_clock(offset_s)), offset_s);
+        }
+        assert_eq!(read_clock(b"rubbish"), 0);
     }
 
     #[test]

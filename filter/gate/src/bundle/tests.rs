@@ -91,6 +91,13 @@ fn whatever_is_wrong_with_it_it_is_refused() {
 }
 
 #[test]
+fn a_clock_may_be_off_by_as_much_as_a_seal_allows() {
+    let sound = |clock_offset_s| Standing { clock_offset_s, ..Standing::default() }.is_clock_sound();
+    assert!(sound(0) && sound(5) && sound(-5));
+    assert!(!sound(6) && !sound(-6) && !sound(i64::MIN));
+}
+
+#[test]
 fn only_what_is_newer_and_holds_is_taken() {
     let text = signed(&header("1"), &claims().to_string(), 1);
     let bundle = open(text.as_bytes(), &roots(&[1]), "north").unwrap();
