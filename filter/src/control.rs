@@ -4,6 +4,7 @@
 //! worker finds it at its next tick. What does not hold changes nothing: the last good policy
 //! stays, and the next question tells the control plane why.
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use gate::claims::percent_encoded;
 use gate::follow::{self, Pointer};
 use gate::identity::{self, CONTROL_AUDIENCE, KeyRing, Sealed};
 use gate::keys::KeySet;
+use gate::status::{self, Lists, MAX_LISTS, Withdrawn};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +24,8 @@ use crate::worker::WORKER;
 
 /// How long the leader waits for the other workers before it asks again.
 const SETTLE_MS: u64 = 1000;
+/// How long a status list may take.
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest error that is reported, in bytes.
 const MAX_ERROR_BYTES: usize = 200;
 
@@ -50,6 +54,10 @@ pub(crate) struct Follower {
     /// The bundle in force, by name; empty if there is none.
     tag: String,
     expires_at: u64,
+    /// The status lists that it names, as far as they are here.
+    lists: Lists,
+    /// All of them are.
+    has_lists: bool,
     is_caught_up: bool,
     /// Some worker of this Envoy has heard of the control plane.
     has_heard: bool,
@@ -57,6 +65,10 @@ pub(crate) struct Follower {
     call: Option<(u32, u64)>,
     /// How far the clock is ahead of the control plane's, in seconds.
     clock_offset_s: i64,
+    /// A bundle that waits for status lists, and its text.
+    waiting: Option<(Bundle, Vec<u8>)>,
+    /// The questions for them that are under way, by the name of the list.
+    list_calls: HashMap<u32, String>,
     /// Failures in a row.
     failures: u32,
     /// Not to ask before this.
@@ -85,10 +97,14 @@ impl Follower {
             rev: 0,
             tag: String::new(),
             expires_at: 0,
+            lists: Lists::default(),
+            has_lists: true,
             is_caught_up: false,
             has_heard: false,
             call: None,
             clock_offset_s: 0,
+            waiting: None,
+            list_calls: HashMap::new(),
             failures: 0,
             ask_at_ms: 0,
             settled_at_ms: 0,
@@ -105,13 +121,20 @@ impl Follower {
         Standing { expires_at: self.expires_at, is_caught_up: self.is_caught_up, clock_offset_s: self.clock_offset_s }
     }
 
+    /// What a bundle withdraws.
+    pub(crate) fn withdrawn(&self, bundle: &Bundle) -> Withdrawn {
+        Withdrawn { named: bundle.revocation.clone(), lists: self.lists.clone() }
+    }
+
     /// Notes that a bundle is in force here.
     pub(crate) fn take(&mut self, bundle: &Bundle) {
+        self.lists.keep(&bundle.lists);
+        self.has_lists = self.missing(bundle).is_empty();
         self.version = bundle.version();
         self.rev = bundle.rev;
         self.tag.clone_from(&bundle.jti);
         self.expires_at = bundle.exp;
-        self.is_caught_up |= self.has_heard;
+        self.is_caught_up |= self.has_heard && self.has_lists;
     }
 
     /// The bundle that the leader has put in place since, if it has. [`Self::take`] it.
@@ -123,14 +146,82 @@ impl Follower {
         }
         let (cell, _) = shared::read(&self.name("pointer")).ok()?;
         let pointer = Pointer::read(&cell);
-        if pointer.version <= self.version {
-            self.is_caught_up |= self.has_heard;
+        if pointer.version < self.version || pointer.version == self.version && self.has_lists {
+            self.is_caught_up |= self.has_heard && self.has_lists;
             return None;
         }
         let (text, _) = shared::read(&self.slot(pointer)).ok()?;
         let bundle = bundle::open(&text, &self.roots, &self.region).ok()?;
-        // Otherwise the slot has been written anew, and the pointer will follow.
-        (bundle.version() == pointer.version).then_some(bundle)
+        // Otherwise a slot has been written anew, and the pointer will follow.
+        (bundle.version() == pointer.version && self.load_lists(&bundle)).then_some(bundle)
+    }
+
+    /// The status lists that a bundle names and that are not here, or too old.
+    fn missing<'a>(&self, bundle: &'a Bundle) -> Vec<(&'a str, u64)> {
+        let named = bundle.lists.iter().map(|(uri, serial)| (uri.as_str(), *serial));
+        named.filter(|(uri, serial)| !self.lists.has(uri, *serial)).collect()
+    }
+
+    /// Takes over the lists that another worker has fetched for a bundle; whether all are here.
+    fn load_lists(&mut self, bundle: &Bundle) -> bool {
+        for (uri, _) in self.missing(bundle) {
+            if let Ok((text, _)) = shared::read(&self.list_slot(uri))
+                && let Ok(list) = status::open(&text, &self.roots, uri)
+            {
+                self.lists.put(uri, list);
+            }
+        }
+        self.missing(bundle).is_empty()
+    }
+
+    /// Asks for the status lists that a bundle needs and nobody here has; gives it back if there
+    /// are none.
+    pub(crate) fn gather(
+        &mut self,
+        bundle: Bundle,
+        text: Vec<u8>,
+        ring: &KeyRing,
+        now_ms: u64,
+    ) -> Option<(Bundle, Vec<u8>)> {
+        if self.load_lists(&bundle) {
+            return Some((bundle, text));
+        }
+        for (uri, serial) in self.missing(&bundle) {
+            let target = format!("/internal/edge/list?uri={}&serial={serial}", percent_encoded(uri));
+            let call = self.call(&target, &[], LIST_TIMEOUT, ring, now_ms);
+            // One that cannot be asked for is missed when the others have come.
+            self.list_calls.extend(call.map(|call| (call, uri.to_owned())));
+        }
+        self.waiting = Some((bundle, text));
+        self.gathered(now_ms)
+    }
+
+    /// Whether an answer is a status list that this worker asked for. If it was the last one, the
+    /// bundle that has waited for it comes back.
+    pub(crate) fn listed(&mut self, call: u32, size: usize, now_ms: u64) -> Option<Option<(Bundle, Vec<u8>)>> {
+        let uri = self.list_calls.remove(&call)?;
+        let text = host::call_response_body(size.min(status::MAX_TEXT_BYTES + 1)).unwrap_or_default();
+        if let Ok(list) = status::open(&text, &self.roots, &uri) {
+            self.lists.put(&uri, list);
+            // Workers that do not find it there do not take over the bundle.
+            let _ = host::set_shared(&self.list_slot(&uri), &text, host::ANY);
+        }
+        Some(self.gathered(now_ms))
+    }
+
+    fn gathered(&mut self, now_ms: u64) -> Option<(Bundle, Vec<u8>)> {
+        if !self.list_calls.is_empty() {
+            return None;
+        }
+        let (bundle, text) = self.waiting.take()?;
+        let missing = self.missing(&bundle).first().map(|(uri, serial)| format!("{uri} at {serial}"));
+        match missing {
+            None => Some((bundle, text)),
+            Some(missing) => {
+                self.failed("list", missing, now_ms);
+                None
+            }
+        }
     }
 
     /// Gives a sign of life, and asks if it is this worker's turn and time.
@@ -143,7 +234,7 @@ impl Follower {
             let lease = follow::lead(cell, worker, now_ms);
             (lease.is_some(), lease)
         });
-        if !matches!(leads, Ok(true)) || self.call.is_some() || now_ms < self.ask_at_ms {
+        if !matches!(leads, Ok(true)) || self.is_asking() || now_ms < self.ask_at_ms {
             return;
         }
         let oldest = roll.ok().and_then(|roll| follow::oldest(&roll, now_ms)).unwrap_or_default();
@@ -155,9 +246,7 @@ impl Follower {
 
     /// Asks for a newer bundle, and tells what all workers here judge by.
     fn ask(&mut self, oldest: Version, ring: &KeyRing, now_ms: u64) {
-        let (asked_s, is_clock_sound) = (now_ms / 1000, self.standing().is_clock_sound());
-        // The control plane listens only to seals of its own time.
-        let now_s = asked_s.saturating_add_signed(-self.clock_offset_s);
+        let is_clock_sound = self.standing().is_clock_sound();
         let error = if is_clock_sound { &self.error } else { &self.clock_error() };
         let target = format!(
             "/internal/edge/bundle?node={}&serial={}&rev={}&error={}",
@@ -166,6 +255,36 @@ impl Follower {
             self.rev,
             percent_encoded(error),
         );
+        let tag = format!("\"{}\"", self.tag);
+        let wait = format!("wait={}", if is_clock_sound { follow::WAIT_S } else { 1 });
+        let mut headers = vec![("prefer", wait.as_str())];
+        // Only a bundle proves who answers, so the first answer has to be one.
+        if self.is_caught_up {
+            headers.push(("if-none-match", &tag));
+        }
+        let timeout = Duration::from_secs(follow::TIMEOUT_S);
+        self.call = self.call(&target, &headers, timeout, ring, now_ms).map(|call| (call, now_ms / 1000));
+        if self.call.is_none() {
+            self.failed("no cluster", "this Envoy has no such cluster".to_owned(), now_ms);
+        }
+    }
+
+    /// Whether an answer is waited for.
+    fn is_asking(&self) -> bool {
+        self.call.is_some() || !self.list_calls.is_empty()
+    }
+
+    /// Asks the control plane, sealed as this edge's own question.
+    fn call(
+        &self,
+        target: &str,
+        headers: &[(&str, &str)],
+        timeout: Duration,
+        ring: &KeyRing,
+        now_ms: u64,
+    ) -> Option<u32> {
+        // The control plane listens only to seals of its own time.
+        let now_s = (now_ms / 1000).saturating_add_signed(-self.clock_offset_s);
         let sealed = ring.seal(&Sealed {
             iss: bundle::audience(&self.region).into(),
             aud: CONTROL_AUDIENCE.into(),
@@ -180,22 +299,10 @@ impl Follower {
             iat: now_s,
             exp: now_s + 30,
             htm: "GET".into(),
-            htu: target.as_str().into(),
-        });
-        let Some(sealed) = sealed else { return };
-        let tag = format!("\"{}\"", self.tag);
-        let wait = format!("wait={}", if is_clock_sound { follow::WAIT_S } else { 1 });
-        let mut headers = vec![(identity::HEADER, sealed.as_str()), ("prefer", &wait)];
-        // Only a bundle proves who answers, so the first answer has to be one.
-        if self.is_caught_up {
-            headers.push(("if-none-match", &tag));
-        }
-        let timeout = Duration::from_secs(follow::TIMEOUT_S);
-        let call = host::call(&self.settings.cluster, &self.settings.authority, &target, &headers, timeout);
-        self.call = call.map(|call| (call, asked_s));
-        if self.call.is_none() {
-            self.failed("no cluster", "this Envoy has no such cluster".to_owned(), now_ms);
-        }
+            htu: target.into(),
+        })?;
+        let headers = [&[(identity::HEADER, sealed.as_str())], headers].concat();
+        host::call(&self.settings.cluster, &self.settings.authority, target, &headers, timeout)
     }
 
     /// Whether an answer is to a question of this worker's.
@@ -245,7 +352,7 @@ impl Follower {
             }
         }
         match self.read(size, now_ms / 1000) {
-            Ok((bundle, _)) if bundle.version() == self.version => {
+            Ok((bundle, _)) if bundle.version() == self.version && self.has_lists => {
                 // The same again: nothing to do, and no hurry to ask for more but at the start.
                 let was_caught_up = self.is_caught_up;
                 self.heard("unchanged");
@@ -288,7 +395,8 @@ impl Follower {
     fn heard(&mut self, outcome: &str) {
         // Those who cannot read it ask the control plane themselves once they lead.
         let _ = host::set_shared(&self.name("heard"), b"1", host::ANY);
-        (self.has_heard, self.is_caught_up) = (true, true);
+        self.has_heard = true;
+        self.is_caught_up |= self.has_lists;
         self.failures = 0;
         self.ask_at_ms = 0;
         self.error.clear();
@@ -321,6 +429,12 @@ impl Follower {
 
     fn name(&self, what: &str) -> String {
         format!("cosygate/1/bundle/{}/{what}", self.region)
+    }
+
+    /// Where a status list lies. Lists are numbered one after another, so those of one bundle do not meet.
+    fn list_slot(&self, uri: &str) -> String {
+        let number = uri.rsplit('/').next().and_then(|number| number.parse::<usize>().ok()).unwrap_or_default();
+        self.name(&format!("list/{}", number % MAX_LISTS))
     }
 
     fn slot(&self, pointer: Pointer) -> String {

@@ -11,7 +11,8 @@ use gate::Gate;
 use gate::bundle::{Bundle, Standing};
 use gate::cache::TokenCache;
 use gate::identity::{Begun, KeyRing};
-use gate::policy::{Document, PolicyError, Revocation};
+use gate::policy::{Document, PolicyError};
+use gate::status::Withdrawn;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 use serde::Deserialize;
@@ -77,7 +78,7 @@ impl Edge {
     /// environment, so every worker of an Envoy comes to the same end.
     fn new(
         policy: &str,
-        withdrawn: Revocation,
+        withdrawn: Withdrawn,
         region: &str,
         ring: &KeyRing,
         fetcher: &mut Fetcher,
@@ -116,8 +117,8 @@ impl Edge {
     }
 
     /// Takes over what was withdrawn since. Whatever else is known of tokens stays known.
-    fn withdraw(&self, withdrawn: &Revocation) {
-        let gate = Gate::clone(&self.gate.borrow()).withdrawing(withdrawn.clone());
+    fn withdraw(&self, withdrawn: Withdrawn) {
+        let gate = Gate::clone(&self.gate.borrow()).withdrawing(withdrawn);
         self.cache.borrow_mut().retain(|verified| !verified.is_revoked(&gate));
         *self.gate.borrow_mut() = Rc::new(gate);
     }
@@ -184,14 +185,15 @@ impl Root {
             edge.map(Rc::new).map_err(|error| error.to_string())
         };
         let (edge, follower) = match (configuration.policy, configuration.control) {
-            (Some(policy), None) => (Some(edge(policy.get(), Revocation::default())?), None),
+            (Some(policy), None) => (Some(edge(policy.get(), Withdrawn::default())?), None),
             (None, Some(control)) => {
                 let (mut follower, seed) =
                     Follower::new(control, &configuration.region, configuration.seed.as_deref())?;
                 // Under an earlier configuration this Envoy may have got further.
                 let newer = follower.newer().inspect(|newer| follower.take(newer));
                 let bundle = newer.or(seed);
-                (bundle.map(|bundle| edge(bundle.policy.get(), bundle.revocation)).transpose()?, Some(follower))
+                let edge = bundle.map(|bundle| edge(bundle.policy.get(), follower.withdrawn(&bundle))).transpose()?;
+                (edge, Some(follower))
             }
             _ => return Err("it needs either a `policy` or a `control`".to_owned()),
         };
@@ -203,14 +205,14 @@ impl Root {
 
     /// Judges by a bundle from now on, and ends what it withdrew.
     fn adopt(&mut self, bundle: &Bundle) -> Result<(), PolicyError> {
-        let Some(ring) = &self.ring else { return Ok(()) };
+        let (Some(ring), Some(follower)) = (&self.ring, &mut self.follower) else { return Ok(()) };
+        let withdrawn = follower.withdrawn(bundle);
         let edge = match self.edge.take_if(|edge| *edge.policy == *bundle.policy.get()) {
             Some(edge) => {
-                edge.withdraw(&bundle.revocation);
+                edge.withdraw(withdrawn);
                 edge
             }
             None => {
-                let withdrawn = bundle.revocation.clone();
                 let edge = Edge::new(bundle.policy.get(), withdrawn, &self.region, ring, &mut self.fetcher)?;
                 log::info!("cosygate: policy {} in force", bundle.rev);
                 Rc::new(edge)
@@ -218,9 +220,7 @@ impl Root {
         };
         let gate = edge.gate();
         self.edge = Some(edge);
-        if let Some(follower) = &mut self.follower {
-            follower.take(bundle);
-        }
+        follower.take(bundle);
         WORKER.with(|worker| {
             let ended = worker.cut(&gate, self.context);
             worker.names.count("cosygate_edge_streams_ended_total", u64::try_from(ended).unwrap_or_default());
@@ -262,9 +262,18 @@ impl Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, call: u32, _headers: usize, body_size: usize, _trailers: usize) {
         let now_ms = host::now_ns().unwrap_or_default() / 1_000_000;
-        let asked = self.follower.as_mut().and_then(|follower| follower.asked(call, now_ms).then_some(follower));
-        let Some(follower) = asked else { return self.fetcher.answered(call, body_size) };
-        if let Some((bundle, text)) = follower.answered(body_size, now_ms) {
+        let (Some(follower), Some(ring)) = (&mut self.follower, &self.ring) else {
+            return self.fetcher.answered(call, body_size);
+        };
+        let complete = if follower.asked(call, now_ms) {
+            let answer = follower.answered(body_size, now_ms);
+            answer.and_then(|(bundle, text)| follower.gather(bundle, text, ring, now_ms))
+        } else if let Some(gathered) = follower.listed(call, body_size, now_ms) {
+            gathered
+        } else {
+            return self.fetcher.answered(call, body_size);
+        };
+        if let Some((bundle, text)) = complete {
             let adopted = self.adopt(&bundle);
             if let Some(follower) = &mut self.follower {
                 match adopted {

@@ -1,6 +1,6 @@
 //! What edges are handed: signed bundles, one for each region.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::bundle::{self, Bundle, MAX_BUNDLE_BYTES};
@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::keys::Ring;
+use crate::signing::SigningJwk;
 use crate::store::{Progress, RevocationRecord, Whose};
 use crate::trial::Trial;
 
@@ -34,6 +35,8 @@ pub struct Content {
     trial: Option<(Trial, u64, Box<RawValue>)>,
     /// Withdrawn tokens.
     revocation: Revocation,
+    /// Status lists by name, and the serial that each has to know of.
+    lists: BTreeMap<String, u64>,
 }
 
 /// A signed bundle.
@@ -79,6 +82,7 @@ impl Content {
             policy: to_raw_value(document)?,
             trial: None,
             revocation,
+            lists: BTreeMap::new(),
         })
     }
 
@@ -88,6 +92,12 @@ impl Content {
     /// The policy cannot be written as JSON.
     pub fn trying(self, trial: Trial, document: &Document) -> Result<Self, serde_json::Error> {
         Ok(Self { trial: Some((trial, document.rev, to_raw_value(document)?)), ..self })
+    }
+
+    /// With these status lists.
+    #[must_use]
+    pub fn listing(self, lists: BTreeMap<String, u64>) -> Self {
+        Self { lists, ..self }
     }
 
     /// Until when tokens of this user are refused that were issued before; seconds since the epoch.
@@ -115,6 +125,11 @@ impl Signer {
         self.roots.jwks()
     }
 
+    /// The key that signs.
+    pub fn key(&self) -> &SigningJwk {
+        &self.roots.active
+    }
+
     /// The bundle for the edge of this name in a region at `now_s` (seconds).
     pub fn bundle(&self, content: &Content, region: &str, node: &str, now_s: u64) -> Signed {
         let trial = content.trial.as_ref().filter(|(trial, ..)| trial.concerns(region, node));
@@ -137,6 +152,7 @@ impl Signer {
             rev,
             policy: policy.clone(),
             revocation: content.revocation.clone(),
+            lists: content.lists.clone(),
         };
         let fresh = Signed { tag, text: self.roots.active.sign(bundle::TYPE, &bundle).into() };
         signed.insert(name, fresh.clone());

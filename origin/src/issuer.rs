@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::clock::new_id;
 use crate::keys::Ring;
 use crate::signing::SigningJwk;
+use crate::status_lists;
 use crate::store::User;
 
 /// What tokens of a login may be used for.
@@ -25,11 +25,12 @@ struct Claims<'a> {
     user_id: &'a str,
     role: &'a str,
     scope: &'a str,
-    sid: String,
-    jti: String,
+    sid: &'a str,
+    jti: &'a str,
     auth_time: u64,
     iat: u64,
     exp: u64,
+    status: Value,
 }
 
 /// For whom and how long a token is made.
@@ -40,6 +41,12 @@ pub struct Grant<'a> {
     pub audience: &'a str,
     /// The user who just logged in.
     pub user: &'a User,
+    /// The login.
+    pub sid: &'a str,
+    /// The token's own id.
+    pub jti: &'a str,
+    /// The token's place over all status lists.
+    pub place: i64,
     /// How long it holds, in seconds.
     pub lifetime_s: u64,
     /// Milliseconds since the epoch.
@@ -57,6 +64,11 @@ impl Issuer {
         self.0.jwks()
     }
 
+    /// The key that signs.
+    pub fn key(&self) -> &SigningJwk {
+        &self.0.active
+    }
+
     /// A JWK Set to check policies with where the real keys are not at hand.
     pub fn sample_jwks() -> Value {
         json!({"keys": [SigningJwk::sample().public()]})
@@ -72,11 +84,12 @@ impl Issuer {
             user_id: &grant.user.id,
             role: &grant.user.role,
             scope: SCOPE,
-            sid: new_id(grant.now_ms),
-            jti: new_id(grant.now_ms),
+            sid: grant.sid,
+            jti: grant.jti,
             auth_time: now_s,
             iat: now_s,
             exp: now_s + grant.lifetime_s,
+            status: status_lists::claim(grant.issuer, grant.place),
         };
         self.0.active.sign(TOKEN_TYPE, &claims)
     }

@@ -54,6 +54,8 @@ pub mod seal;
 pub mod signing;
 /// From a text to audio on disk.
 pub mod speech;
+/// Which single tokens were withdrawn, a bit for each.
+pub mod status_lists;
 /// What is remembered.
 pub mod store;
 /// What tests of routes need.

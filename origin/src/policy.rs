@@ -29,6 +29,8 @@ use crate::clock::Clock;
 use crate::hash::sha256_hex;
 use crate::issuer::Issuer;
 use crate::keys::{self, KeyError, Master};
+use crate::signing::SigningJwk;
+use crate::status_lists::StatusLists;
 use crate::store::{AuditEntry, NewPolicy, PolicyRecord, Progress, PublishError, Purpose, Store, StoreError};
 use crate::trial::Trial;
 
@@ -112,6 +114,8 @@ pub struct InForce {
     pub issuer: Arc<Issuer>,
     /// Signs bundles.
     signer: Signer,
+    /// Which of this server's own tokens were withdrawn one by one.
+    pub(crate) lists: StatusLists,
 }
 
 impl InForce {
@@ -123,6 +127,21 @@ impl InForce {
     /// The bundle for the edge of this name in a region at `now_s` (seconds).
     pub fn bundle(&self, region: &str, node: &str, now_s: u64) -> Signed {
         self.signer.bundle(&self.content, region, node, now_s)
+    }
+
+    /// One of the status lists at `now_s` (seconds), signed for edges.
+    pub fn status_list(&self, number: u64, now_s: u64) -> String {
+        self.sign_list(number, now_s, self.signer.key())
+    }
+
+    /// The same, signed for everybody who knows the issuer's keys.
+    pub fn public_status_list(&self, number: u64, now_s: u64) -> String {
+        self.sign_list(number, now_s, self.issuer.key())
+    }
+
+    fn sign_list(&self, number: u64, now_s: u64, key: &SigningJwk) -> String {
+        let issuer = self.policy.own_issuer().map(|issuer| issuer.issuer.as_str()).unwrap_or_default();
+        self.lists.sign(issuer, number, self.content.progress.serial, now_s, key)
     }
 }
 
@@ -220,11 +239,11 @@ pub async fn current_document(store: &Store) -> Result<Document, CenterError> {
     Document::parse(text).map_err(|error| CenterError::Invalid("of the newest revision".into(), error))
 }
 
-/// Reads all that decisions rest on.
+/// Reads all that decisions rest on; of what was withdrawn one by one only what is new since `known`.
 ///
 /// # Errors
 /// The database failed, there is no valid policy in it, or its keys do not open.
-pub async fn load(store: &Store, master: &Master, clock: &Clock) -> Result<InForce, CenterError> {
+pub async fn load(store: &Store, master: &Master, clock: &Clock, known: &StatusLists) -> Result<InForce, CenterError> {
     // Read first: what comes in meanwhile is read again.
     let progress: Progress = store.control().progress().await?;
     let issuer = Issuer::new(keys::load(store, master, Purpose::Issuer).await?);
@@ -237,11 +256,18 @@ pub async fn load(store: &Store, master: &Master, clock: &Clock) -> Result<InFor
     let document = check(record.document.as_bytes(), &jwks).map_err(invalid)?;
     let rev = u64::try_from(record.rev).unwrap_or_default();
     let document = Document { rev, schema: None, ..document };
-    let revocations = store.control().revocations(clock.now_ms(), MAX_READ).await?;
+    let revocations = store.control().unlisted_revocations(clock.now_ms(), MAX_READ).await?;
     let issuers = document.issuers.iter().map(|issuer| issuer.issuer.as_str());
-    let revocation = bundles::revocation(&revocations, issuers);
+    let mut revocation = bundles::revocation(&revocations, issuers);
+    let lists = known.follow(store, clock.now_ms()).await?;
+    let own = document.issuers.iter().find(|issuer| issuer.keys.from == Some(KeysFrom::Origin));
+    if let (Some(own), Some(before)) = (own, lists.unnamed_before()) {
+        let moment = revocation.issuers.entry(own.issuer.clone()).or_default();
+        *moment = (*moment).max(before);
+    }
+    let named = own.map(|own| lists.named(&own.issuer)).unwrap_or_default();
     let for_edges = document.clone().with_origin_keys(&jwks);
-    let mut content = Content::new(progress, &for_edges, revocation)?;
+    let mut content = Content::new(progress, &for_edges, revocation)?.listing(named);
     if let Some(record) = store.policies().on_trial().await? {
         let rev = u64::try_from(record.rev).unwrap_or_default();
         let trial: Trial = serde_json::from_str(record.trial.as_deref().unwrap_or_default())?;
@@ -253,5 +279,5 @@ pub async fn load(store: &Store, master: &Master, clock: &Clock) -> Result<InFor
     }
     metrics::gauge!("cosygate_policy_rev").set(rev as f64);
     metrics::gauge!("cosygate_control_serial").set(progress.serial as f64);
-    Ok(InForce { policy: Arc::new(Policy { record, document }), content, issuer: Arc::new(issuer), signer })
+    Ok(InForce { policy: Arc::new(Policy { record, document }), content, issuer: Arc::new(issuer), signer, lists })
 }

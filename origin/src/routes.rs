@@ -5,6 +5,7 @@ mod admin_policy;
 mod admin_revocations;
 mod download;
 mod edge_bundle;
+mod edge_list;
 mod generate;
 mod jwks;
 mod login;
@@ -14,6 +15,7 @@ mod output;
 mod outputs;
 mod page;
 mod register;
+mod status;
 mod usage;
 mod voices;
 
@@ -34,6 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(page::index))
         .route("/assets/{*path}", get(page::asset))
         .route("/.well-known/jwks.json", get(jwks::handler))
+        .route("/status/{number}", get(status::handler))
         .route("/register", post(register::handler))
         .route("/login", post(login::handler))
         .route("/logout", post(logout::handler))
@@ -49,6 +52,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/admin/edges", get(admin_edges::handler))
         .route("/api/admin/revocations", get(admin_revocations::get).post(admin_revocations::post))
         .route("/internal/edge/bundle", get(edge_bundle::handler))
+        .route("/internal/edge/list", get(edge_list::handler))
         .fallback(async || Refusal::not_found())
         .method_not_allowed_fallback(async || Refusal::new(Code::MethodNotAllowed, "This path has other methods."))
         .layer(from_fn_with_state(Arc::clone(&app), seal::require))

@@ -9,6 +9,7 @@ mod accounts;
 mod admin;
 mod audit;
 mod control;
+mod issued;
 mod keys;
 mod outputs;
 mod policies;
@@ -32,6 +33,7 @@ pub use accounts::{Accounts, User};
 pub use admin::Administration;
 pub use audit::AuditEntry;
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
+pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use outputs::{Output, Owned, Usage};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
@@ -228,6 +230,11 @@ impl Store {
     /// What the edges are told, and what they tell.
     pub fn control(&self) -> Control<'_> {
         Control::new(self)
+    }
+
+    /// Tokens that have a place in a status list.
+    pub fn issued(&self) -> Issued<'_> {
+        Issued::new(self)
     }
 
     /// The keys that origins sign with.

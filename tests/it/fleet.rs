@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Header};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -305,6 +307,61 @@ async fn a_thousand_withdrawn_tokens_are_refused_within_two_seconds_and_stay_so(
             assert_eq!(status(&client, &fleet.second, token).await, StatusCode::SERVICE_UNAVAILABLE);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What a token says.
+fn claims(token: &str) -> Value {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    serde_json::from_slice(&payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_our_own_are_withdrawn_one_by_one_through_their_list() {
+    let mut fleet = Fleet::start().await;
+    let client = Client::new();
+    fleet.world.user("ada").await;
+    let mut tokens = Vec::new();
+    for _ in 0..20 {
+        tokens.push(fleet.world.login("ada", "ada's own long password").await.token);
+    }
+    for token in &tokens {
+        for edge in fleet.edges() {
+            assert_eq!(status(&client, edge, token).await, StatusCode::OK);
+        }
+    }
+    let (sound, withdrawn) = tokens.split_last().unwrap();
+    let mut times = Vec::new();
+    for (number, token) in withdrawn.iter().enumerate() {
+        let kind = if number % 2 == 0 { ("session", "sid") } else { ("token", "jti") };
+        let body = json!({"kind": kind.0, "subject": claims(token)[kind.1], "reason": "a test"});
+        let reply = fleet.world.post_as(&fleet.admin, "/api/admin/revocations", body).await;
+        assert_eq!(reply.status(), StatusCode::CREATED);
+        let began = Instant::now();
+        for edge in fleet.edges() {
+            while status(&client, edge, token).await != StatusCode::UNAUTHORIZED {
+                assert!(began.elapsed() < SOON, "{kind:?} still holds");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        times.push(began.elapsed());
+    }
+    println!("envoy: 19 tokens withdrawn in their list: median {:?}, most {:?}", percentile(&mut times, 50), times[18]);
+    assert_eq!(status(&client, &fleet.world.edge, sound).await, StatusCode::OK, "nobody else's");
+
+    // An edge that starts anew has the list before it lets anybody in, and keeps it without an origin.
+    let folder = fleet.world.data().join("edge-2");
+    fleet.second = restarted(&fleet, &folder).await;
+    let first = loop {
+        match status(&client, &fleet.second, &withdrawn[0]).await {
+            StatusCode::SERVICE_UNAVAILABLE => tokio::time::sleep(Duration::from_millis(5)).await,
+            other => break other,
+        }
+    };
+    assert_eq!(first, StatusCode::UNAUTHORIZED);
+    fleet.world.origin.kill();
+    for token in withdrawn {
+        assert_eq!(status(&client, &fleet.second, token).await, StatusCode::UNAUTHORIZED);
     }
 }
 

@@ -4,14 +4,18 @@
 //! edge takes a bundle only if it is for its region, has not run out and is newer than what the
 //! edge has; so neither a copy of an older one nor one for another region is of any use.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::identity::CLOCK_SKEW_S;
 use crate::json;
 use crate::keys::{Algorithm, KeySet};
 use crate::policy::{FailureMode, Gate, Revocation};
 use crate::problem::{Code, Problem};
+use crate::status::MAX_LISTS;
 use crate::token;
 
 /// The largest bundle that is looked at, in bytes.
@@ -45,6 +49,10 @@ pub struct Bundle {
     /// Tokens that were withdrawn, beside those of the policy.
     #[serde(default)]
     pub revocation: Revocation,
+    /// The status lists that have a bit set, and the serial of the control plane that each has to
+    /// know of at least.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, u64>,
 }
 
 /// Which of two bundles is the newer one. The same content is signed again before it runs out.
@@ -81,24 +89,39 @@ pub fn audience(region: &str) -> String {
 /// # Errors
 /// Its size, form, signature or audience.
 pub fn open(text: &[u8], roots: &KeySet, region: &str) -> Result<Bundle, Refused> {
-    if text.len() > MAX_BUNDLE_BYTES {
-        return Err(refused("too large", format!("{} bytes; at most {MAX_BUNDLE_BYTES} are read", text.len())));
+    let (payload, _) = signed_object(text, MAX_BUNDLE_BYTES, TYPE, roots)?;
+    let bundle: Bundle = serde_json::from_slice(&payload).map_err(|error| refused("malformed", error.to_string()))?;
+    if bundle.iss != ISSUER || bundle.aud != audience(region) {
+        return Err(refused("audience", format!("it is for {}", bundle.aud)));
+    }
+    if bundle.lists.len() > MAX_LISTS {
+        return Err(refused("malformed", format!("it names {} status lists", bundle.lists.len())));
+    }
+    Ok(bundle)
+}
+
+/// The payload of a compact JWS of at most `most` bytes and of this `kind` that one of the `roots`
+/// signed: one strict JSON object, as text and as it was read.
+pub(crate) fn signed_object(
+    text: &[u8],
+    most: usize,
+    kind: &str,
+    roots: &KeySet,
+) -> Result<(Vec<u8>, Map<String, Value>), Refused> {
+    if text.len() > most {
+        return Err(refused("too large", format!("{} bytes; at most {most} are read", text.len())));
     }
     let malformed = |detail: &str| refused("malformed", detail);
     let text = std::str::from_utf8(text).map_err(|_| malformed("it is no text"))?;
-    let jws = token::parse_up_to(text.trim_end(), MAX_BUNDLE_BYTES).map_err(malformed)?;
-    if jws.kind.as_deref() != Some(TYPE) || jws.algorithm != Algorithm::EdDSA {
-        return Err(malformed("it is no bundle"));
+    let jws = token::parse_up_to(text.trim_end(), most).map_err(malformed)?;
+    if jws.kind.as_deref() != Some(kind) || jws.algorithm != Algorithm::EdDSA {
+        return Err(malformed("it is something else"));
     }
     if !roots.verify(Algorithm::EdDSA, jws.key_id.as_deref(), jws.signed, &jws.signature) {
         return Err(refused("signature", "no root key signed it"));
     }
-    json::object(&jws.payload).map_err(|error| malformed(&error.to_string()))?;
-    let bundle: Bundle = serde_json::from_slice(&jws.payload).map_err(|error| malformed(&error.to_string()))?;
-    if bundle.iss != ISSUER || bundle.aud != audience(region) {
-        return Err(refused("audience", format!("it is for {}", bundle.aud)));
-    }
-    Ok(bundle)
+    let object = json::object(&jws.payload).map_err(|error| malformed(&error.to_string()))?;
+    Ok((jws.payload, object))
 }
 
 impl Bundle {

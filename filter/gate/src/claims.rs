@@ -9,6 +9,7 @@ use crate::identity::Begun;
 use crate::limit::Key;
 use crate::policy::{Gate, Issuer, Revocation};
 use crate::problem::{Code, Problem};
+use crate::status::Reference;
 
 /// Longest subject, in bytes.
 const MAX_SUBJECT_BYTES: usize = 256;
@@ -43,6 +44,8 @@ pub struct Verified {
     pub session: Option<String>,
     /// The token's own id.
     pub token_id: Option<String>,
+    /// Where it is told whether the token was withdrawn.
+    pub status: Option<Reference>,
     /// The program that it was given to.
     pub client: Option<String>,
     /// When the user last proved who they are.
@@ -65,6 +68,9 @@ impl Verified {
 
     /// Whether the token was withdrawn. The latest moment of all that concern it counts.
     pub fn is_revoked(&self, gate: &Gate) -> bool {
+        if self.status.as_ref().is_some_and(|status| gate.withdrawn.lists.is_set(status)) {
+            return true;
+        }
         let by_name = |revocation: &Revocation| {
             [
                 revocation.issuers.get(&self.issuer).copied(),
@@ -74,7 +80,7 @@ impl Verified {
                 self.token_id.as_ref().and_then(|token_id| revocation.tokens.get(token_id)).copied(),
             ]
         };
-        let moments = [by_name(&gate.revocation), by_name(&gate.withdrawn)];
+        let moments = [by_name(&gate.revocation), by_name(&gate.withdrawn.named)];
         let latest = moments.as_flattened().iter().flatten().max();
         latest.is_some_and(|moment| self.issued_at.is_none_or(|issued| issued < *moment))
     }
@@ -146,6 +152,7 @@ pub fn read(claims: &Map<String, Value>, gate: &Gate, issuer_index: usize, now: 
         scope: words(find(claims, &issuer.claims.scopes))?.join(" "),
         session: word(claims, "sid", MAX_WORD_BYTES)?,
         token_id: word(claims, "jti", MAX_WORD_BYTES)?,
+        status: Reference::read(claims, MAX_SUBJECT_BYTES)?,
         client: match word(claims, "client_id", MAX_SUBJECT_BYTES)? {
             None => word(claims, "azp", MAX_SUBJECT_BYTES)?,
             client => client,

@@ -41,6 +41,8 @@ pub mod policy;
 pub mod problem;
 /// Which route a path takes; no route means no.
 pub mod route;
+/// Lists with a bit for each token, set once it is withdrawn.
+pub mod status;
 /// The compact serialisation of a signed token, read strictly.
 pub mod token;
 /// The judgement itself.

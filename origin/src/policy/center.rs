@@ -19,6 +19,7 @@ use crate::files;
 use crate::hash::sha256_hex;
 use crate::issuer::Issuer;
 use crate::keys::{self, Master};
+use crate::status_lists::StatusLists;
 use crate::store::{AuditEntry, PolicyRecord, Purpose, Store};
 
 /// The name of nobody, for whom the seed is signed.
@@ -103,7 +104,7 @@ impl PolicyCenter {
                 }
             }
         }
-        let in_force = load(&store, &master, &clock).await?;
+        let in_force = load(&store, &master, &clock, &StatusLists::default()).await?;
         let center = Self {
             file,
             edge,
@@ -140,6 +141,12 @@ impl PolicyCenter {
     /// The public keys by which edges know a bundle, as a JWK Set.
     pub fn roots(&self) -> Value {
         self.in_force.borrow().roots()
+    }
+
+    /// One of the status lists, signed for everybody who knows the issuer's keys.
+    pub fn public_status_list(&self, number: u64) -> String {
+        let in_force = Arc::clone(&self.in_force.borrow());
+        in_force.public_status_list(number, self.clock.now_s())
     }
 
     /// Signs tokens.
@@ -261,11 +268,12 @@ impl PolicyCenter {
     }
 
     /// Takes over what has been changed in the database, by whichever origin.
-    async fn look(&self) {
-        let known = self.in_force.borrow().content.progress;
+    pub(crate) async fn look(&self) {
+        let in_force = Arc::clone(&self.in_force.borrow());
+        let known = in_force.content.progress;
         let loaded = match self.store.control().progress().await {
             Ok(progress) if progress == known => return self.show_or_report().await,
-            Ok(_) => load(&self.store, &self.master, &self.clock).await,
+            Ok(_) => load(&self.store, &self.master, &self.clock, &in_force.lists).await,
             Err(error) => Err(error.into()),
         };
         match loaded {

@@ -14,10 +14,14 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::fold_username;
 use crate::app::App;
 use crate::caller::Visit;
+use crate::clock::new_id;
 use crate::input::JsonBody;
 use crate::issuer::Grant;
 use crate::problem::Refusal;
-use crate::store::{User, Whose};
+use crate::store::{IssuedToken, User, Whose};
+
+/// How much longer than it holds a token is remembered, in seconds: clocks may differ.
+const MARGIN_S: u64 = 60;
 
 /// The body.
 #[derive(Deserialize)]
@@ -58,7 +62,7 @@ pub(super) async fn handler(
         app.store.audit(&visit.audit(&app.clock, "login", "token_invalid")).await?;
         return Err(Refusal::new(Code::TokenInvalid, "Wrong username or password."));
     };
-    let (token, expires_in) = grant(&app, &user, now_ms)?;
+    let (token, expires_in) = grant(&app, &user, now_ms).await?;
     app.store.audit(&visit.audit(&app.clock, "login", "ok").by(&user.id)).await?;
     metrics::counter!("cosygate_logins_total", "result" => "ok").increment(1);
 
@@ -101,15 +105,27 @@ async fn admitted(app: &App, user: Option<User>) -> Result<Option<(User, i64)>, 
 }
 
 /// A token and how long it holds, in seconds.
-fn grant(app: &App, user: &User, now_ms: i64) -> Result<(String, u64), Refusal> {
+async fn grant(app: &App, user: &User, now_ms: i64) -> Result<(String, u64), Refusal> {
     let policy = app.policy.now();
     let unavailable = || Problem::new(Code::PolicyUnavailable, "Nobody can log in here at the moment.").retry_after(60);
     let issuer = policy.own_issuer().ok_or_else(|| Refusal::from(unavailable()).because("no issuer with our keys"))?;
     let lifetime_s = app.settings.token_lifetime_seconds.min(u64::from(issuer.max_lifetime_s));
+    let (sid, jti) = (new_id(now_ms), new_id(now_ms));
+    let holds_s = lifetime_s + u64::from(issuer.clock_skew_s) + MARGIN_S;
+    let token = IssuedToken {
+        jti: &jti,
+        sid: &sid,
+        issued_at: now_ms / 1000,
+        expires_at: now_ms.saturating_add(i64::try_from(holds_s * 1000).unwrap_or(i64::MAX)),
+    };
+    let place = app.store.issued().add(token).await?;
     let grant = Grant {
         issuer: &issuer.issuer,
         audience: issuer.audiences.first().map(String::as_str).unwrap_or_default(),
         user,
+        sid: &sid,
+        jti: &jti,
+        place,
         lifetime_s,
         now_ms,
     };

@@ -97,11 +97,17 @@ macro_rules! count_up {
 
 pub(super) use count_up;
 
-/// Withdraws tokens within a transaction, and counts the serial up.
+/// Withdraws tokens within a transaction, and counts the serial up. Single ones are marked in their
+/// status lists; what has none is told by name.
 macro_rules! revoke {
     ($executor:expr, $revocation:expr) => {{
         let revocation: &$crate::store::RevocationRecord = $revocation;
         $crate::store::control::count_up!($executor, revocation.at);
+        let mut listed: i64 = 0;
+        if let Some(mark) = $crate::store::control::mark(&revocation.kind) {
+            let marked = sqlx::query(mark).bind(&revocation.subject).execute($executor).await?.rows_affected();
+            listed = i64::try_from(marked).unwrap_or(i64::MAX);
+        }
         sqlx::query($crate::store::control::REVOKE)
             .bind(&revocation.kind)
             .bind(&revocation.subject)
@@ -110,17 +116,32 @@ macro_rules! revoke {
             .bind(revocation.at)
             .bind(&revocation.author)
             .bind(&revocation.reason)
+            .bind(listed)
             .execute($executor)
             .await?;
     }};
 }
 
-pub(super) const REVOKE: &str = "INSERT INTO revocations (kind, subject, not_before, expires_at, at, author, reason) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (kind, subject) DO UPDATE SET \
+/// How tokens of this kind of subject are marked in their status lists, if they can be.
+pub(super) fn mark(kind: &str) -> Option<&'static str> {
+    match Whose::from_name(kind)? {
+        Whose::Session => Some(
+            "UPDATE issued_tokens SET withdrawn = (SELECT serial FROM control) WHERE sid = $1 AND withdrawn IS NULL",
+        ),
+        Whose::Token => Some(
+            "UPDATE issued_tokens SET withdrawn = (SELECT serial FROM control) WHERE jti = $1 AND withdrawn IS NULL",
+        ),
+        Whose::User | Whose::Client | Whose::Issuer => None,
+    }
+}
+
+pub(super) const REVOKE: &str = "INSERT INTO revocations (kind, subject, not_before, expires_at, at, author, reason, listed) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (kind, subject) DO UPDATE SET \
      not_before = CASE WHEN excluded.not_before > revocations.not_before THEN excluded.not_before \
                        ELSE revocations.not_before END, \
      expires_at = CASE WHEN excluded.expires_at > revocations.expires_at THEN excluded.expires_at \
                        ELSE revocations.expires_at END, \
+     listed = CASE WHEN excluded.listed < revocations.listed THEN excluded.listed ELSE revocations.listed END, \
      at = excluded.at, author = excluded.author, reason = excluded.reason";
 
 pub(super) use revoke;
@@ -146,6 +167,16 @@ impl<'a> Control<'a> {
     pub async fn revocations(&self, now_ms: i64, limit: i64) -> Result<Vec<RevocationRecord>, StoreError> {
         const SQL: &str = "SELECT kind, subject, not_before, expires_at, at, author, reason FROM revocations \
                            WHERE expires_at > $1 ORDER BY at DESC LIMIT $2";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(now_ms).bind(limit).fetch_all(pool).await?))
+    }
+
+    /// Those of them that no status list tells of.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn unlisted_revocations(&self, now_ms: i64, limit: i64) -> Result<Vec<RevocationRecord>, StoreError> {
+        const SQL: &str = "SELECT kind, subject, not_before, expires_at, at, author, reason FROM revocations \
+                           WHERE expires_at > $1 AND listed = 0 ORDER BY at DESC LIMIT $2";
         Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(now_ms).bind(limit).fetch_all(pool).await?))
     }
 

@@ -55,6 +55,7 @@ contract! {
     policies_count_up
     a_trial_is_not_in_force
     the_later_withdrawal_counts
+    single_tokens_are_marked_and_not_told_by_name
     edges_report
 }
 
@@ -347,6 +348,42 @@ async fn the_later_withdrawal_counts(store: Store) {
     assert_eq!(control.revocations(NOW_MS + HOUR_MS, 10).await.unwrap(), []);
     assert_eq!(control.forget_revocations(NOW_MS + HOUR_MS).await.unwrap(), 2);
     assert_eq!(control.forget_revocations(NOW_MS + HOUR_MS).await.unwrap(), 0);
+}
+
+async fn single_tokens_are_marked_and_not_told_by_name(store: Store) {
+    let (control, issued) = (store.control(), store.issued());
+    let token = |jti, sid| IssuedToken { jti, sid, issued_at: 1, expires_at: NOW_MS + HOUR_MS };
+    let mut places = Vec::new();
+    for (jti, sid) in [("t1", "s1"), ("t2", "s1"), ("t3", "s2"), ("t4", "s3")] {
+        places.push(issued.add(token(jti, sid)).await.unwrap());
+    }
+    assert!(places.is_sorted_by(|earlier, later| earlier < later), "{places:?}");
+    let subject = |kind: &str, subject: &str| RevocationRecord { kind: kind.to_owned(), ..withdrawn(subject, 7) };
+    for record in [subject("session", "s1"), subject("token", "t3"), subject("token", "unknown"), subject("user", "t4")]
+    {
+        control.revoke(&record, &entry()).await.unwrap();
+    }
+    let serial = control.progress().await.unwrap().serial;
+    let marked = issued.withdrawn_after((0, 0), NOW_MS, 10).await.unwrap();
+    let marks: Vec<_> = marked.iter().map(|token| (token.place, token.withdrawn)).collect();
+    assert_eq!(marks, [(places[0], serial - 3), (places[1], serial - 3), (places[2], serial - 2)]);
+    // One page after another.
+    assert_eq!(issued.withdrawn_after((0, 0), NOW_MS, 1).await.unwrap(), marked[..1]);
+    assert_eq!(issued.withdrawn_after((serial - 3, places[0]), NOW_MS, 10).await.unwrap(), marked[1..]);
+    assert_eq!(issued.withdrawn_after((serial - 2, places[2]), NOW_MS, 10).await.unwrap(), []);
+    let names = async || {
+        let told = control.unlisted_revocations(NOW_MS, 10).await.unwrap();
+        told.into_iter().map(|record| record.subject).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names().await, ["t4".to_owned(), "unknown".to_owned()].into());
+    assert_eq!(control.revocations(NOW_MS, 10).await.unwrap().len(), 4, "an operator sees all of them");
+    // Withdrawn once more: whatever the list does not say is told by name.
+    control.revoke(&subject("token", "t3"), &entry()).await.unwrap();
+    assert!(names().await.contains("t3"));
+
+    assert_eq!(issued.forget(NOW_MS + HOUR_MS - 1).await.unwrap(), 0);
+    assert_eq!(issued.withdrawn_after((0, 0), NOW_MS + HOUR_MS, 10).await.unwrap(), []);
+    assert_eq!(issued.forget(NOW_MS + HOUR_MS).await.unwrap(), 4);
 }
 
 async fn edges_report(store: Store) {

@@ -12,6 +12,7 @@ use crate::fetch::Source;
 use crate::keys::KeySet;
 use crate::limit::{Key, Rate};
 use crate::route::{RouteTable, check_pattern};
+use crate::status::Withdrawn;
 
 /// A role, ready to judge by.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ pub struct Gate {
     /// Tokens that the policy withdraws.
     pub revocation: Revocation,
     /// Tokens that were withdrawn beside that.
-    pub withdrawn: Revocation,
+    pub withdrawn: Withdrawn,
     /// What happens when something that a decision needs is out of reach.
     pub failure: Failure,
     /// A policy that is judged beside this one and never enforced.
@@ -145,7 +146,7 @@ impl Gate {
             limits: compile_limits(&document.limits, salt)?,
             cors: document.cors.as_ref().map(compile_cors).transpose()?,
             revocation: document.revocation.clone(),
-            withdrawn: Revocation::default(),
+            withdrawn: Withdrawn::default(),
             failure: document.failure,
             shadow: None,
             salt,
@@ -154,7 +155,7 @@ impl Gate {
 
     /// The same policy with these tokens withdrawn, beside its own.
     #[must_use]
-    pub fn withdrawing(self, withdrawn: Revocation) -> Self {
+    pub fn withdrawing(self, withdrawn: Withdrawn) -> Self {
         Self { withdrawn, ..self }
     }
 

@@ -8,6 +8,7 @@ use origin::clock::Clock;
 use origin::config::Settings;
 use origin::edge_config::{self, CLUSTER, Istio, Plugin, Source};
 use origin::policy;
+use origin::status_lists::StatusLists;
 
 use crate::cli;
 
@@ -61,7 +62,7 @@ pub(super) async fn run(settings: &Settings, options: Options) -> anyhow::Result
     let store = app::open_store(settings).await?;
     super::revision(&store, None).await?;
     let clock = Clock::system();
-    let in_force = policy::load(&store, &app::open_master(settings)?, &clock).await?;
+    let in_force = policy::load(&store, &app::open_master(settings)?, &clock, &StatusLists::default()).await?;
     let document = &in_force.policy.document;
     let variables = edge_config::variables(document);
     let (roots, seed) = (in_force.roots(), in_force.bundle(region, "", clock.now_s()));
