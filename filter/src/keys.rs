@@ -7,11 +7,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use gate::Gate;
 use gate::fetch::{self, Board, Source};
 use gate::keys::KeySet;
 use gate::policy::CompiledIssuer;
-use gate::{Gate, json};
-use serde_json::Value;
 
 use crate::host::{self, Map};
 use crate::metrics::label;
@@ -81,9 +80,8 @@ impl Fetcher {
             if fetched_at == 0 || self.known.get(&place) == Some(&fetched_at) {
                 continue;
             }
-            let Some(keys) = shared::read(&set_name(&place)).ok().and_then(|(text, _)| sound(&text).ok()) else {
-                continue;
-            };
+            let Ok((text, _)) = shared::read(&set_name(&place)) else { continue };
+            let Ok(keys) = KeySet::from_published(&text) else { continue };
             self.known.insert(place.clone(), fetched_at);
             let gate = changed.get_or_insert_with(|| gate.clone());
             let shadow = gate.shadow.iter_mut().flat_map(|shadow| &mut shadow.issuers);
@@ -128,13 +126,8 @@ fn answer(size: usize) -> Result<Vec<u8>, String> {
         return Err(format!("{size} bytes are too many"));
     }
     let text = host::call_response_body(size).map_err(|error| format!("{error:?}"))?;
-    sound(&text)?;
+    KeySet::from_published(&text)?;
     Ok(text)
-}
-
-fn sound(text: &[u8]) -> Result<KeySet, String> {
-    let set = json::object(text).map_err(|_| "not one strict JSON object".to_owned())?;
-    KeySet::from_published(&Value::Object(set))
 }
 
 /// Publishes what came of a fetch.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use jsonwebtoken::{Algorithm, Header};
+use cases::sets::PAIRS;
+use jsonwebtoken::Header;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tests::edge::{Edge, configuration, hand_over};
@@ -34,12 +35,20 @@ fn keys(names: &[&str]) -> Answer {
 }
 
 fn token(issuer: &str, key: &str) -> String {
+    signed_by(if key == "ed-other" { "ed-other" } else { "ed" }, issuer, key, "EdDSA")
+}
+
+fn signed(issuer: &str, key: &str, algorithm: &str) -> String {
+    signed_by(key, issuer, key, algorithm)
+}
+
+fn signed_by(signer: &str, issuer: &str, key: &str, algorithm: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let claims = json!({
         "iss": issuer, "aud": "cosygate", "sub": "ada", "role": "free", "scope": "speech", "iat": now, "exp": now + 600,
     });
-    let header = Header { typ: Some("at+jwt".into()), kid: Some(key.into()), ..Header::new(Algorithm::EdDSA) };
-    let signer = if key == "ed-other" { "ed-other" } else { "ed" };
+    let header =
+        Header { typ: Some("at+jwt".into()), kid: Some(key.into()), ..Header::new(algorithm.parse().unwrap()) };
     jsonwebtoken::encode(&header, &claims, &cases::private_key(signer)).unwrap()
 }
 
@@ -184,6 +193,55 @@ async fn whatever_the_key_server_answers_the_last_good_set_stays() {
     for name in names {
         assert!(log.contains(&format!("no keys from origin origin /keys/{name}")), "{name}: no reason in the log");
     }
+}
+
+/// Every set of the golden table, each published by an issuer of its own.
+#[tokio::test]
+async fn every_key_set_of_the_table_is_good_for_what_it_says() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
+    let sets = cases::sets::all();
+    let names: Vec<String> = (0..sets.len()).map(|number| format!("set-{number}")).collect();
+    for (name, set) in names.iter().zip(&sets) {
+        origin.answer(name, Answer::Raw(200, set.text().into_bytes()));
+    }
+    let mut policy = policy(&names.iter().map(String::as_str).collect::<Vec<_>>(), 3600, 7200);
+    let algorithms = json!(["EdDSA", "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]);
+    for issuer in policy["issuers"].as_array_mut().unwrap() {
+        issuer["algorithms"] = algorithms.clone();
+    }
+    let edge = start(folder.path(), &origin, &policy).await;
+    // That there are no keys must come of the set, not of a fetch that is still to come.
+    eventually("a verdict on every set", async || {
+        let log = edge.envoy.log();
+        let says = |name: &str, reason: &str| {
+            let place = format!("no keys from origin origin /keys/{name}: ");
+            log.lines().any(|line| line.contains(&place) && line.contains(reason))
+        };
+        names.iter().zip(&sets).all(|(name, set)| set.refused.as_ref().is_none_or(|reason| says(name, reason)))
+    })
+    .await;
+    let (mut held, mut refused) = (0, 0);
+    for (name, set) in names.iter().zip(&sets) {
+        if set.refused.is_none() {
+            let (key, algorithm) = PAIRS.into_iter().find(|(key, algorithm)| set.holds(key, algorithm)).unwrap();
+            passes_everywhere(&edge, &signed(name, key, algorithm)).await;
+        }
+        for (key, algorithm) in PAIRS {
+            let wanted = match &set.refused {
+                Some(_) => "keys_unavailable",
+                None if set.holds(key, algorithm) => "",
+                None => "token_invalid",
+            };
+            assert_eq!(
+                code(call(&edge, &signed(name, key, algorithm)).await).await,
+                wanted,
+                "{}: {key} {algorithm}",
+                set.name
+            );
+            if wanted.is_empty() { held += 1 } else { refused += 1 }
+        }
+    }
+    println!("{} key sets: {held} tokens pass, {refused} do not", sets.len());
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod keys;
 mod limits;
 mod missing;
 mod observability;
+mod parity;
 mod policy;
 mod refusal;
 mod services;

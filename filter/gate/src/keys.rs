@@ -10,6 +10,8 @@ use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::json;
+
 /// A signature algorithm (RFC 7518, section 3.1; EdDSA: RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -181,21 +183,24 @@ impl KeySet {
         Self::read(jwks, &|_| false)
     }
 
-    /// Reads a JWK Set that an issuer publishes, as [`Self::from_jwks`] does, except that keys of
-    /// kinds that are not used here are passed over: an issuer may have keys for others, too.
+    /// Reads the text of a JWK Set that an issuer publishes, as [`Self::from_jwks`] does, except
+    /// that keys of kinds that are not used here are passed over (RFC 7517, section 5): an issuer
+    /// may have keys for others, too.
     ///
     /// # Errors
-    /// As [`Self::from_jwks`].
-    pub fn from_published(jwks: &Value) -> Result<Self, String> {
-        Self::read(jwks, &|key| {
+    /// As [`Self::from_jwks`], or the text is not one strict JSON object.
+    pub fn from_published(text: &[u8]) -> Result<Self, String> {
+        let jwks = json::object(text).map_err(|_| "not one strict JSON object")?;
+        Self::read(&Value::Object(jwks), &|key| {
             let text = |name: &str| key.get(name).and_then(Value::as_str);
-            let is_kind = match (text("kty"), text("crv")) {
-                (Some("RSA"), _) | (Some("OKP"), Some("Ed25519")) | (Some("EC"), Some("P-256" | "P-384")) => true,
-                (Some("EC" | "OKP"), Some(_)) => false,
-                _ => true,
+            let is_ours = match (text("kty"), text("crv")) {
+                (Some("EC"), Some(curve)) => matches!(curve, "P-256" | "P-384"),
+                (Some("OKP"), Some(curve)) => curve == "Ed25519",
+                // A key without a kind or a curve is malformed, and a secret is no longer one.
+                (kind, _) => matches!(kind, None | Some("RSA" | "EC" | "OKP" | "oct")),
             };
             // RSA-OAEP and the like are for encryption.
-            !is_kind || text("alg").is_some_and(|name| name.starts_with("RSA") || name.starts_with("ECDH"))
+            !is_ours || text("alg").is_some_and(|name| name.starts_with("RSA") || name.starts_with("ECDH"))
         })
     }
 

@@ -1,11 +1,15 @@
 //! The golden table, natively and in node.
 
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cases::{Case, Expect};
 use gate::bundle::Standing;
 use gate::cache::TokenCache;
 use gate::headers::Seen;
 use gate::policy::Document;
-use gate::{Gate, Request, Verdict, judge};
+use gate::{Gate, Request, Verdict, judge, token};
 use wasm_bindgen_test::wasm_bindgen_test;
 
 const NOW: u64 = 1_800_000_000;
@@ -91,14 +95,53 @@ fn every_changed_character_is_noticed() {
     }
 }
 
+/// A changed bit in any byte of a signature must end the token, and so must one byte more or less,
+/// for every algorithm.
+#[wasm_bindgen_test(unsupported = test)]
+fn every_changed_signature_is_noticed() {
+    let (_, suite) = cases::suites(NOW).into_iter().find(|(file, _)| *file == "parity.json").unwrap();
+    let secret = |name: &str| (name == "CASES_SECRET").then(cases::secret);
+    let gate = Gate::new(&Document::parse(suite.policy.to_string().as_bytes()).unwrap(), &secret).unwrap();
+    let mut cache = TokenCache::default();
+    let mut algorithms = BTreeSet::new();
+    for case in suite.cases.iter().filter(|case| case.expect.code.is_none()) {
+        let (signed, signature) = case.headers[0].1.rsplit_once('.').unwrap();
+        let algorithm = token::parse(case.headers[0].1.strip_prefix("Bearer ").unwrap()).unwrap().algorithm;
+        if !algorithms.insert(format!("{algorithm:?}")) {
+            continue;
+        }
+        assert!(verdict(&gate, &mut cache, case).user.is_some(), "{}", case.name);
+        let sound = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let flipped = (0..sound.len()).map(|place| {
+            let mut bytes = sound.clone();
+            bytes[place] ^= 1 << (place % 8);
+            bytes
+        });
+        let others = [
+            sound[1..].to_vec(),
+            sound[..sound.len() - 1].to_vec(),
+            [&sound[..], &[0]].concat(),
+            [&[0], &sound[..]].concat(),
+        ];
+        for (number, bytes) in flipped.chain(others).enumerate() {
+            let mut changed = case.clone();
+            changed.headers[0].1 = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bytes));
+            let got = verdict(&gate, &mut cache, &changed).cause;
+            assert_eq!(got.as_deref(), Some("signature does not hold"), "{}: change {number}", case.name);
+        }
+    }
+    assert_eq!(algorithms.len(), 12, "{algorithms:?}");
+}
+
 /// The list in the crate and the folder must not drift apart.
 #[cfg(not(target_arch = "wasm32"))]
 #[test]
 fn no_file_is_forgotten() {
+    let other = ["key-sets.json", "keys.json", "reference.json", "seals.json"];
     let mut found: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".json") && name != "keys.json" && name != "seals.json")
+        .filter(|name| name.ends_with(".json") && !other.contains(&name.as_str()))
         .collect();
     found.sort();
     let listed: Vec<&str> = cases::FILES.iter().map(|(name, _)| *name).collect();

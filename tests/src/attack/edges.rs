@@ -133,8 +133,8 @@ async fn until_judging(edge: &Edge) {
     }
 }
 
-/// envoy.yaml with other filters in place of ours.
-fn instead_of_us(yaml: &str, filters: &[Value]) -> String {
+/// envoy.yaml with other filters in place of ours, each with its `@type`.
+pub fn instead_of_us(yaml: &str, filters: &[Value]) -> String {
     let router = "                  - name: envoy.filters.http.router\n";
     let (before, rest) = yaml.split_once("                  - name: cosygate\n").expect("envoy.yaml names our filter");
     let (_, behind) = rest.split_once(router).expect("the router is behind it");

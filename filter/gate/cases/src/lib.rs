@@ -12,11 +12,17 @@ use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+pub mod reference;
+pub mod sets;
+
+use reference::Reference;
+
 /// Every file of the table. A test compares the list with the folder.
 pub const FILES: &[(&str, &str)] = &[
     ("claims.json", include_str!("../claims.json")),
     ("headers.json", include_str!("../headers.json")),
     ("issuers.json", include_str!("../issuers.json")),
+    ("parity.json", include_str!("../parity.json")),
     ("revocation.json", include_str!("../revocation.json")),
     ("routes.json", include_str!("../routes.json")),
     ("sites.json", include_str!("../sites.json")),
@@ -74,9 +80,9 @@ pub struct Case {
     /// GET if absent.
     #[serde(default = "get")]
     pub method: String,
-    /// Path and query.
+    /// Path and query; `{name}` stands for the token of that name, here and in a header's value.
     pub target: String,
-    /// Pairs; `{name}` in a value stands for the token of that name.
+    /// Pairs.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
     /// The verdict.
@@ -85,6 +91,9 @@ pub struct Case {
     /// sees it; each with the reason.
     #[serde(default)]
     pub not_in_envoy: Option<String>,
+    /// What the reference library does with it, if one of its own tests is about the same.
+    #[serde(default)]
+    pub reference: Option<Reference>,
 }
 
 /// A verdict: it passes as somebody or anonymously, or it is refused.
@@ -142,7 +151,7 @@ fn read(name: &str, text: &str, now: u64) -> Suite {
         .chain([("sound".to_owned(), mint(&Recipe::default(), issuer, now))])
         .collect();
     for case in &mut suite.cases {
-        for (_, value) in &mut case.headers {
+        for value in case.headers.iter_mut().map(|(_, value)| value).chain([&mut case.target]) {
             for (name, token) in &tokens {
                 *value = value.replace(&format!("{{{name}}}"), token);
             }
@@ -244,7 +253,7 @@ pub fn public_key(name: &str) -> Value {
 
 /// Signs as an issuer would. `HS256 with the public key` is the classic confusion: the bytes of
 /// the public key as a shared secret.
-fn sign(key_name: &str, algorithm: &str, signed: &str) -> String {
+pub(crate) fn sign(key_name: &str, algorithm: &str, signed: &str) -> String {
     if algorithm == "HS256 with the public key" {
         let jwk = public_key(key_name);
         let public = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().or(jwk["n"].as_str()).unwrap()).unwrap();

@@ -77,6 +77,24 @@ fn other_material_is_refused() {
 }
 
 #[test]
+fn published_keys_of_other_kinds_are_passed_over() {
+    let published = |keys: &[Value]| KeySet::from_published(json!({ "keys": keys }).to_string().as_bytes());
+    let good = rsa(256, 0x80, &[1, 0, 1]);
+    for other in [
+        json!({"kty": "AKP", "alg": "ML-DSA-65", "pub": X}),
+        json!({"kty": "OKP", "crv": "X25519", "x": X}),
+        json!({"kty": "EC", "crv": "P-521", "x": X, "y": X}),
+        json!({"kty": "RSA", "alg": "RSA-OAEP", "n": X, "e": "AQAB"}),
+    ] {
+        assert!(published(&[good.clone(), other.clone()]).is_ok(), "{other}");
+        assert!(published(&[other]).err().unwrap().contains("no key"));
+    }
+    for flawed in [json!({"kty": "oct", "k": X}), json!({"kty": 7}), json!({"kty": "OKP", "x": X}), json!("key")] {
+        assert!(published(&[good.clone(), flawed.clone()]).is_err(), "{flawed}");
+    }
+}
+
+#[test]
 fn secrets_have_a_least_length() {
     assert!(KeySet::of_secret(&[7; 31]).is_err());
     assert!(KeySet::of_secret(&[7; 32]).is_ok());
