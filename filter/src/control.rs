@@ -123,7 +123,9 @@ impl Follower {
 
     /// What a bundle withdraws.
     pub(crate) fn withdrawn(&self, bundle: &Bundle) -> Withdrawn {
-        Withdrawn { named: bundle.revocation.clone(), lists: self.lists.clone() }
+        let mut lists = self.lists.clone();
+        lists.keep(&bundle.lists);
+        Withdrawn { named: bundle.revocation.clone(), lists }
     }
 
     /// Notes that a bundle is in force here.

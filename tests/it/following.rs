@@ -9,7 +9,7 @@ use tests::bundle::{Root, claims, following, now};
 use tests::edge::{Edge, hand_over};
 use tests::scripted::{Scripted, eventually};
 
-use crate::under_way::token;
+use crate::under_way::{token, token_of};
 
 /// A policy that says its revision in the burst of the role.
 fn policy(rev: u64) -> Value {
@@ -194,4 +194,74 @@ async fn what_is_withdrawn_ends_at_once_even_in_the_middle_of_a_stream() {
     origin.release(2);
     let goes_on = tokio::time::timeout(Duration::from_secs(10), his.chunk()).await;
     assert!(goes_on.expect("his stands still").unwrap().is_some(), "his goes on");
+}
+
+/// A token of this user with a place in a status list.
+fn listed(user: &str, uri: &str, index: u64) -> String {
+    let claims = json!({
+        "iss": "https://issuer.example", "aud": "cosygate", "sub": user, "role": "free",
+        "iat": now(), "exp": now() + 600, "status": {"status_list": {"uri": uri, "idx": index}},
+    });
+    token_of(&claims)
+}
+
+#[tokio::test]
+async fn a_bundle_is_taken_with_its_status_lists_or_not_at_all() {
+    let (folder, origin, root) = (tempfile::tempdir().unwrap(), Scripted::start().await, Root::new(7));
+    let edge = start(folder.path(), &origin, &[&root], None).await;
+    let offer = |claims: &Value| origin.offer(claims["jti"].as_str().unwrap(), root.sign(claims));
+    offer(&claims(10, &policy(1)));
+    judged_by(&edge, 1).await;
+    let uri = "https://issuer.example/status/3";
+    let tokens = [("ada", 5), ("bob", 6)].map(|(user, index)| listed(user, uri, index));
+    let judged = async |which: usize| {
+        Client::new().get(format!("{}/echo", edge.url)).bearer_auth(&tokens[which]).send().await.unwrap().status()
+    };
+    assert_eq!((judged(0).await, judged(1).await), (StatusCode::OK, StatusCode::OK));
+
+    let with = |serial: u64, rev: u64, least: u64| {
+        let mut claims = claims(serial, &policy(rev));
+        claims["lists"] = json!({uri: least});
+        claims
+    };
+    let mut bits = vec![0; gate::status::LIST_BYTES];
+    bits[0] = 1 << 5;
+    let complains = async |serial: u64| {
+        eventually("the complaint", async || {
+            origin.reports().last().is_some_and(|report| report.serial == serial && report.error.starts_with("list: "))
+        })
+        .await;
+    };
+    // None there; another one; a stranger's; one from before; one without an end.
+    offer(&with(11, 2, 11));
+    complains(10).await;
+    for wrong in [
+        root.sign_list("https://issuer.example/status/4", 11, &bits),
+        Root::new(8).sign_list(uri, 11, &bits),
+        root.sign_list(uri, 10, &bits),
+        "a".repeat(1_000_000),
+    ] {
+        origin.offer_list(uri, wrong);
+        let seen = origin.reports().len();
+        eventually("another question", async || origin.reports().len() > seen + 1).await;
+        complains(10).await;
+        assert_eq!((rev(&edge).await, judged(0).await), (1, StatusCode::OK), "the last good one stays");
+    }
+    origin.offer_list(uri, root.sign_list(uri, 12, &bits));
+    judged_by(&edge, 2).await;
+    assert_eq!((judged(0).await, judged(1).await), (StatusCode::UNAUTHORIZED, StatusCode::OK));
+
+    // The next bundle needs nothing newer, so nothing is fetched.
+    let fetched = origin.listed_bytes();
+    offer(&with(12, 3, 11));
+    judged_by(&edge, 3).await;
+    assert_eq!((origin.listed_bytes(), judged(0).await), (fetched, StatusCode::UNAUTHORIZED));
+    bits[0] |= 1 << 6;
+    origin.offer_list(uri, root.sign_list(uri, 13, &bits));
+    offer(&with(13, 3, 13));
+    eventually("the second", async || judged(1).await == StatusCode::UNAUTHORIZED).await;
+    // A list that is named no more says nothing any more.
+    offer(&claims(14, &policy(4)));
+    judged_by(&edge, 4).await;
+    assert_eq!(judged(0).await, StatusCode::OK);
 }

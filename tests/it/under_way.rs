@@ -35,11 +35,15 @@ async fn start(folder: &Path, origin: &Scripted) -> Edge {
 
 pub(crate) fn token(user: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let claims = json!({
+    token_of(&json!({
         "iss": "https://issuer.example", "aud": "cosygate", "sub": user, "role": "free", "iat": now, "exp": now + 600,
-    });
+    }))
+}
+
+/// A sound token that says this.
+pub(crate) fn token_of(claims: &Value) -> String {
     let header = Header { typ: Some("at+jwt".into()), kid: Some("ed".into()), ..Header::new(Algorithm::EdDSA) };
-    jsonwebtoken::encode(&header, &claims, &cases::private_key("ed")).unwrap()
+    jsonwebtoken::encode(&header, claims, &cases::private_key("ed")).unwrap()
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use gate::bundle::TYPE;
+use gate::status;
 use serde_json::{Value, json};
 
 /// A root key.
@@ -25,7 +26,20 @@ impl Root {
 
     /// Signs claims as a bundle.
     pub fn sign(&self, claims: &Value) -> String {
-        let header = json!({"alg": "EdDSA", "typ": TYPE, "kid": self.jwk()["kid"]});
+        self.sign_as(TYPE, claims)
+    }
+
+    /// Signs a status list as it is at a serial.
+    pub fn sign_list(&self, uri: &str, serial: u64, bits: &[u8]) -> String {
+        let packed = status::pack(bits);
+        self.sign_as(
+            status::TYPE,
+            &json!({"sub": uri, "iat": now(), "exp": now() + 300, "ttl": 15, "serial": serial, "status_list": packed}),
+        )
+    }
+
+    fn sign_as(&self, kind: &str, claims: &Value) -> String {
+        let header = json!({"alg": "EdDSA", "typ": kind, "kid": self.jwk()["kid"]});
         let mut text = URL_SAFE_NO_PAD.encode(header.to_string());
         text.push('.');
         URL_SAFE_NO_PAD.encode_string(claims.to_string(), &mut text);

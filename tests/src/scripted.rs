@@ -61,6 +61,8 @@ struct Inner {
     held: Semaphore,
     holding: AtomicUsize,
     offer: watch::Sender<Offer>,
+    lists: Mutex<HashMap<String, String>>,
+    listed_bytes: AtomicUsize,
     reports: Mutex<Vec<Report>>,
 }
 
@@ -75,11 +77,14 @@ impl Scripted {
             held: Semaphore::new(0),
             holding: AtomicUsize::new(0),
             offer: watch::Sender::new((404, String::new(), Vec::new())),
+            lists: Mutex::default(),
+            listed_bytes: AtomicUsize::new(0),
             reports: Mutex::default(),
         });
         let app = Router::new()
             .route("/keys/{name}", get(keys))
             .route("/internal/edge/bundle", get(bundle))
+            .route("/internal/edge/list", get(list))
             .route("/hold", get(hold))
             .route("/events", get(events))
             .route("/live", get(live))
@@ -102,6 +107,16 @@ impl Scripted {
     /// Answers with this status to whoever asks for a bundle.
     pub fn offer_nothing(&self, status: u16) {
         self.state.offer.send_replace((status, String::new(), Vec::new()));
+    }
+
+    /// Answers with this to whoever asks for a status list of this name; until then it has none.
+    pub fn offer_list(&self, uri: &str, text: impl Into<String>) {
+        self.state.lists.lock().unwrap().insert(uri.to_owned(), text.into());
+    }
+
+    /// How many bytes of status lists edges have fetched.
+    pub fn listed_bytes(&self) -> usize {
+        self.state.listed_bytes.load(Ordering::SeqCst)
     }
 
     /// What edges have said so far.
@@ -151,6 +166,13 @@ async fn bundle(State(state): State<Arc<Inner>>, Query(report): Query<Report>, h
             return (StatusCode::NOT_MODIFIED, [("etag", tag)]).into_response();
         }
     }
+}
+
+async fn list(State(state): State<Arc<Inner>>, Query(wanted): Query<HashMap<String, String>>) -> Response {
+    let text = wanted.get("uri").and_then(|uri| state.lists.lock().unwrap().get(uri).cloned());
+    let Some(text) = text else { return StatusCode::NOT_FOUND.into_response() };
+    state.listed_bytes.fetch_add(text.len(), Ordering::SeqCst);
+    text.into_response()
 }
 
 async fn hold(State(state): State<Arc<Inner>>) -> &'static str {
