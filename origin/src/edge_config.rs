@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use gate::policy::Document;
 use serde_json::{Value, json};
 
-pub use self::istio::{Istio, istio_documents};
+pub use self::istio::{Api, Istio, istio_documents};
 use crate::files;
 
 /// Everything about the filter that no policy changes, and what the module may call and be

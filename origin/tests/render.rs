@@ -156,6 +156,12 @@ async fn istio_gets_a_plugin() {
     is_judged_by_partner(&serde_json::from_str(seed.policy.get()).unwrap());
     assert_eq!(*plugin, configuration(&render(&folder, &["--target", "envoy"])), "the same for both");
 
+    let extension = [ISTIO.as_slice(), &place, &["--kind", "traffic-extension"]].concat();
+    let printed = documents(&render(&folder, &extension));
+    let (object, module) = (&printed[0], &printed[0]["spec"]["wasm"]);
+    assert_eq!((&object["kind"], &object["spec"]["phase"]), (&json!("TrafficExtension"), &json!("AUTHN")));
+    assert_eq!((&module["sha256"], &module["pluginConfig"]["region"]), (&json!("ab".repeat(32)), &json!("local")));
+
     let printed = documents(&render(&folder, &[ISTIO.as_slice(), &["--static"]].concat()));
     let plugin = &printed[0]["spec"]["pluginConfig"];
     assert_eq!(plugin.as_object().unwrap().keys().collect::<Vec<_>>(), ["policy", "region"]);
@@ -175,6 +181,7 @@ async fn mistakes_are_named() {
     start(&folder).await;
     refused(&["--target", "envoy", "--region", "a b"], "--region");
     refused(&["--target", "envoy", "--namespace", "edge"], "only for istio");
+    refused(&["--target", "envoy", "--kind", "traffic-extension"], "only for istio");
     refused(&["--target", "envoy", "--static", "--cluster", "hub"], "--cluster");
     refused(&["--target", "istio"], "--url");
     refused(&["--target", "istio", "--url", "filter.wasm"], "--url");

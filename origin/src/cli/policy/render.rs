@@ -6,7 +6,7 @@ use gate::policy::is_plain_name;
 use origin::app;
 use origin::clock::Clock;
 use origin::config::Settings;
-use origin::edge_config::{self, CLUSTER, Istio, Plugin, Source};
+use origin::edge_config::{self, Api, CLUSTER, Istio, Plugin, Source};
 use origin::policy;
 use origin::status_lists::StatusLists;
 
@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// Envoy: where the compiled filter lies at the edge; default: where it lies here.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "sha256", "namespace", "selector"])]
     wasm: Option<PathBuf>,
+    /// Istio: as which kind of object; traffic-extension needs release 1.30.
+    #[arg(long, value_enum, default_value_t = Kind::WasmPlugin)]
+    kind: Kind,
     /// Istio: where the compiled filter is to be had: oci://…, https://… or a file of the gateway.
     #[arg(long, required_if_eq("target", "istio"))]
     url: Option<String>,
@@ -56,6 +59,12 @@ enum Target {
     Istio,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    WasmPlugin,
+    TrafficExtension,
+}
+
 pub(super) async fn run(settings: &Settings, options: Options) -> anyhow::Result<()> {
     let region = options.region.as_deref().unwrap_or(&settings.region);
     ensure!(is_plain_name(region), "--region must be 1 to 64 of a-z, 0-9, _ and -");
@@ -74,10 +83,13 @@ pub(super) async fn run(settings: &Settings, options: Options) -> anyhow::Result
     let plugin = Plugin { region, source, variables: &variables };
     match options.target {
         Target::Envoy => {
-            let of_istio = options.url.is_some() || options.sha256.is_some() || options.namespace.is_some();
+            let of_istio = options.kind != Kind::WasmPlugin
+                || options.url.is_some()
+                || options.sha256.is_some()
+                || options.namespace.is_some();
             ensure!(
                 !of_istio && options.selector.is_empty(),
-                "--url, --sha256, --namespace, --selector: only for istio"
+                "--kind, --url, --sha256, --namespace, --selector: only for istio"
             );
             let wasm = match options.wasm {
                 Some(file) => file,
@@ -87,6 +99,10 @@ pub(super) async fn run(settings: &Settings, options: Options) -> anyhow::Result
         }
         Target::Istio => {
             let istio = Istio {
+                api: match options.kind {
+                    Kind::WasmPlugin => Api::WasmPlugin,
+                    Kind::TrafficExtension => Api::TrafficExtension,
+                },
                 url: address(options.url.as_deref().unwrap_or_default())?,
                 sha256: options.sha256.as_deref().map(hash).transpose()?,
                 namespace: options.namespace,
