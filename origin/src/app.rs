@@ -237,7 +237,11 @@ pub fn new_password() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 18]>())
 }
 
-fn open_identity_keys(settings: &Settings) -> Result<KeyRing, AppError> {
+/// The keys of seals between edge and origin, which are made at the first start if the environment has none.
+///
+/// # Errors
+/// They cannot be read.
+pub fn open_identity_keys(settings: &Settings) -> Result<KeyRing, AppError> {
     let text = match &settings.identity_keys {
         Some(keys) => keys.reveal().to_owned(),
         None => {

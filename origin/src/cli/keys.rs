@@ -54,6 +54,10 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             for key in store.keys().all().await? {
                 super::print(line(&key))?;
             }
+            // They come from the environment: the first one seals, what the others sealed still opens.
+            for (place, id) in app::open_identity_keys(settings)?.ids().enumerate() {
+                super::print(format!("identity\t{id}\t{}", if place == 0 { "active" } else { "retired" }))?;
+            }
         }
         Command::Rotate { purpose } => {
             let purpose = match purpose {

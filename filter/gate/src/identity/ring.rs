@@ -91,6 +91,11 @@ impl KeyRing {
         Ok(Self { keys })
     }
 
+    /// The names of the keys, the one that seals first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.id.as_str())
+    }
+
     /// Seals with the current key. `None` if it is a public one, which cannot.
     pub fn seal(&self, sealed: &Sealed<'_>) -> Option<String> {
         self.finish(&self.begin(&sealed.lasting())?, &sealed.passing())

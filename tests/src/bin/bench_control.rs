@@ -1,5 +1,5 @@
-//! `scripts/bench revocation`: what a million withdrawn tokens cost an edge: memory, bytes on the
-//! wire, time per request.
+//! `scripts/bench control`: what following the control plane costs an edge: a million withdrawn
+//! tokens, and `BENCH_POLICIES` (1000) bundles with other policies.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,6 +21,8 @@ const WORKERS: u64 = 2;
 /// How long one measurement of time takes, and how many pairs there are.
 const SECONDS: u32 = 3;
 const ROUNDS: usize = 5;
+/// What may come and go without being growth, in KiB.
+const NOISE_KB: u64 = 4 * 1024;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
@@ -37,9 +39,9 @@ async fn main() -> anyhow::Result<()> {
     std::fs::write(&file, format!("/echo {sound}\n"))?;
 
     let mut serial = 10;
-    let mut offer = |named: bool| {
+    let mut offer = |named: bool, rev: u64| {
         serial += 1;
-        let mut claims = claims(serial, &policy());
+        let mut claims = claims(serial, &policy(rev));
         if named {
             claims["lists"] =
                 (0..lists.len()).map(|number| (name(number), json!(11))).collect::<serde_json::Map<_, _>>().into();
@@ -49,7 +51,7 @@ async fn main() -> anyhow::Result<()> {
         origin.offer(claims["jti"].as_str().unwrap_or_default(), text);
         bytes
     };
-    let bare_bytes = offer(false);
+    let bare_bytes = offer(false, 1);
     judged(&edge, &withdrawn, 200).await?;
     run(&edge, folder.path(), &file).await?;
     let without_kb = resident_kb(&edge)?;
@@ -58,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
         origin.offer_list(&name(number), root.sign_list(&name(number), 11, bits));
     }
     let began = Instant::now();
-    let bundle_bytes = offer(true);
+    let bundle_bytes = offer(true, 1);
     judged(&edge, &withdrawn, 401).await?;
     let taken = began.elapsed();
     judged(&edge, &sound, 200).await?;
@@ -70,10 +72,10 @@ async fn main() -> anyhow::Result<()> {
     for round in 1..=ROUNDS {
         eprintln!("Round {round} of {ROUNDS} …");
         let with = run(&edge, folder.path(), &file).await?;
-        offer(false);
+        offer(false, 1);
         judged(&edge, &withdrawn, 200).await?;
         let without = run(&edge, folder.path(), &file).await?;
-        offer(true);
+        offer(true, 1);
         judged(&edge, &withdrawn, 401).await?;
         times.push(with);
         spare.push(without);
@@ -89,14 +91,31 @@ async fn main() -> anyhow::Result<()> {
     println!("on the wire, one more token   {:>9} bytes of its list, and the bundle", list_bytes / lists.len());
     println!("until both workers judge by it {:>8.0?}", taken);
     println!("a known token                 {with_us:>9.1} us of Envoy's time, {without_us:.1} without lists");
+
+    let policies: u64 = std::env::var("BENCH_POLICIES").map_or(Ok(1000), |text| text.parse())?;
+    // The first ones leave their garbage behind; whoever comes after finds it.
+    let mut follow = async |revs: std::ops::RangeInclusive<u64>| {
+        for rev in revs {
+            offer(true, rev);
+            in_force(&edge, &sound, rev).await?;
+        }
+        run(&edge, folder.path(), &file).await?;
+        resident_kb(&edge)
+    };
+    let before_kb = follow(2..=policies / 10 + 1).await?;
+    let after_kb = follow(policies / 10 + 2..=policies + 1).await?;
+    println!("after {:>5} bundles            {before_kb:>9} KiB", policies / 10);
+    println!("after {policies:>5} bundles            {after_kb:>9} KiB");
     let report = json!({
+        "policies": policies, "before_kb": before_kb, "after_kb": after_kb,
         "withdrawn": WITHDRAWN, "lists": lists.len(), "per_worker_kb": per_worker_kb, "list_bytes": list_bytes,
         "bundle_bytes": bundle_bytes, "bare_bundle_bytes": bare_bytes, "taken_ms": taken.as_millis(),
         "with_us": with_us, "without_us": without_us,
     });
-    let place = workspace().join("target/bench/revocation.json");
+    let place = workspace().join("target/bench/control.json");
     std::fs::create_dir_all(place.parent().context("no folder")?)?;
     std::fs::write(&place, format!("{report:#}\n"))?;
+    ensure!(after_kb <= before_kb + NOISE_KB, "it grows with bundles");
     Ok(())
 }
 
@@ -137,10 +156,11 @@ fn token((list, index): (usize, usize)) -> String {
     jsonwebtoken::encode(&header, &claims, &cases::private_key("ed")).unwrap()
 }
 
-fn policy() -> Value {
+/// A policy that says its revision in the burst of the role.
+fn policy(rev: u64) -> Value {
     let mut policy = cases::suites(1).into_iter().find(|(file, _)| *file == "sites.json").unwrap().1.policy;
-    policy["roles"]["free"]["requests"] = json!({"per_minute": 6_000_000, "burst": 100_000});
-    policy["rev"] = json!(1);
+    policy["roles"]["free"]["requests"] = json!({"per_minute": 6_000_000, "burst": 90_000 + rev % 10_000});
+    policy["rev"] = json!(rev);
     policy["roles"]["free"]["in_flight"] = json!(1000);
     policy["routes"] = json!([{"path": "/echo", "methods": ["GET"], "roles": ["free"]}]);
     policy
@@ -161,6 +181,23 @@ async fn judged(edge: &Edge, token: &str, status: u16) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits until a worker judges by a revision; the other one follows within a tick.
+async fn in_force(edge: &Edge, token: &str, rev: u64) -> anyhow::Result<()> {
+    let wanted = format!("q={}", 90_000 + rev % 10_000);
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = reqwest::Client::new().get(format!("{}/echo", edge.url)).bearer_auth(token).send().await?;
+        let policy = answer.headers().get("ratelimit-policy").and_then(|value| value.to_str().ok());
+        if policy.is_some_and(|policy| policy.contains(&wanted)) {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!("revision {rev} did not come within 30 seconds:\n{}", edge.envoy.log());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Envoy's time for a request, in microseconds.
