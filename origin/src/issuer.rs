@@ -39,17 +39,19 @@ pub struct Grant<'a> {
     pub issuer: &'a str,
     /// `aud`.
     pub audience: &'a str,
-    /// The user who just logged in.
+    /// Whose login it is.
     pub user: &'a User,
-    /// The login.
+    /// The login's id.
     pub sid: &'a str,
     /// The token's own id.
     pub jti: &'a str,
     /// The token's place over all status lists.
     pub place: i64,
+    /// When the user proved who they are, milliseconds since the epoch.
+    pub authenticated_ms: i64,
     /// How long it holds, in seconds.
     pub lifetime_s: u64,
-    /// Milliseconds since the epoch.
+    /// When it is issued, milliseconds since the epoch.
     pub now_ms: i64,
 }
 
@@ -76,7 +78,8 @@ impl Issuer {
 
     /// Makes an access token (RFC 9068).
     pub fn issue(&self, grant: &Grant<'_>) -> String {
-        let now_s = u64::try_from(grant.now_ms / 1000).unwrap_or_default();
+        let seconds = |ms: i64| u64::try_from(ms / 1000).unwrap_or_default();
+        let now_s = seconds(grant.now_ms);
         let claims = Claims {
             iss: grant.issuer,
             aud: grant.audience,
@@ -86,7 +89,7 @@ impl Issuer {
             scope: SCOPE,
             sid: grant.sid,
             jti: grant.jti,
-            auth_time: now_s,
+            auth_time: seconds(grant.authenticated_ms),
             iat: now_s,
             exp: now_s + grant.lifetime_s,
             status: status_lists::claim(grant.issuer, grant.place),

@@ -68,9 +68,15 @@ fn check_issuer(issuer: &Issuer, at: &str) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Whoever cannot show a token yet must come through to where one is given.
+/// Whoever cannot show a token must come through to where one is given.
 fn check_login(gate: &Gate, issuer: &Issuer) -> Result<(), PolicyError> {
     let name = &issuer.issuer;
+    if let Found::Route(route) = gate.routes.find("/refresh", "POST")
+        && !route.public
+    {
+        let message = "whoever refreshes has a token that is over; make POST /refresh public";
+        return Err(refuse(format!("/routes/{}", route.index), message));
+    }
     match gate.routes.find("/login", "POST") {
         Found::Route(route) if route.public => Ok(()),
         Found::Route(route) => Err(refuse(

@@ -1,7 +1,8 @@
 //! What the control plane tells the edges beside the policy, and what they tell it.
 
 use super::audit::insert_audit;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::logins::end_logins;
+use super::{AuditEntry, Ended, Store, StoreError, in_transaction, on_db};
 
 /// How far the control plane has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -192,13 +193,15 @@ impl<'a> Control<'a> {
         }))
     }
 
-    /// Withdraws tokens. Of two moments for the same tokens the later one counts.
+    /// Withdraws tokens and ends the logins that they belong to. Of two moments for the same tokens
+    /// the later one counts.
     ///
     /// # Errors
     /// The database failed.
     pub async fn revoke(&self, revocation: &RevocationRecord, audit: &AuditEntry) -> Result<(), StoreError> {
         in_transaction!(&self.store.writer, transaction => {
             revoke!(&mut *transaction, revocation);
+            end_logins!(&mut *transaction, revocation, Ended::Revoked);
             insert_audit!(&mut *transaction, audit);
         });
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::new_id;
+use crate::logins::tests::a_lost_answer_is_given_again;
 use crate::test_app::{NOW_MS, caller};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -57,6 +58,9 @@ contract! {
     the_later_withdrawal_counts
     single_tokens_are_marked_and_not_told_by_name
     edges_report
+    one_successor_takes_the_place_of_a_secret
+    withdrawals_end_logins
+    a_lost_answer_is_given_again
 }
 
 async fn run_sql(url: &str, sql: String) {
@@ -403,4 +407,81 @@ async fn edges_report(store: Store) {
     assert_eq!(control.edges(NOW_MS + 1, 10).await.unwrap().len(), 1);
     assert_eq!(control.forget_edges(NOW_MS + 1).await.unwrap(), 1);
     assert_eq!(control.edges(0, 10).await.unwrap().len(), 1);
+}
+
+fn login(user_id: &str) -> Login {
+    Login {
+        id: new_id(NOW_MS),
+        user_id: user_id.to_owned(),
+        issuer: "cosygate".to_owned(),
+        label: "curl".to_owned(),
+        address: String::new(),
+        region: "local".to_owned(),
+        created_at: NOW_MS,
+        seen_at: NOW_MS,
+        expires_at: NOW_MS + HOUR_MS,
+        family: "00".to_owned(),
+        secret: "first".to_owned(),
+        previous: None,
+        nonce: None,
+        rotated_at: NOW_MS,
+        ended_at: None,
+        ended_why: None,
+    }
+}
+
+async fn one_successor_takes_the_place_of_a_secret(store: Store) {
+    let (logins, login) = (store.logins(), login("ada"));
+    logins.begin(&login, 10, &entry()).await.unwrap();
+    assert_eq!(logins.by_id(&login.id).await.unwrap(), Some(login.clone()));
+    let successor = |secret: &str| Successor { secret: secret.to_owned(), nonce: "n".to_owned(), at: NOW_MS + 5 };
+    let (logins, id) = (&logins, &login.id);
+    let rotated = futures::future::join_all((0..8).map(|number| async move {
+        logins.rotate(id, "first", &successor(&number.to_string()), &entry()).await.unwrap()
+    }))
+    .await;
+    assert_eq!(rotated.iter().filter(|rotated| **rotated).count(), 1);
+    let winner = rotated.iter().position(|rotated| *rotated).unwrap().to_string();
+    let kept = logins.by_id(id).await.unwrap().unwrap();
+    assert_eq!((kept.secret, kept.previous.as_deref(), kept.rotated_at), (winner.clone(), Some("first"), NOW_MS + 5));
+    assert_eq!(audit_rows(&store, "test").await, 2);
+    let withdrawal = RevocationRecord { kind: "session".to_owned(), ..withdrawn(id, 5) };
+    assert!(logins.end(id, Ended::RefreshReused, &withdrawal, &entry()).await.unwrap());
+    assert!(!logins.end(id, Ended::Logout, &withdrawal, &entry()).await.unwrap());
+    assert!(!logins.rotate(id, &winner, &successor("late"), &entry()).await.unwrap());
+    assert_eq!(logins.by_id(id).await.unwrap().unwrap().ended_why.as_deref(), Some("refresh_reused"));
+    assert_eq!(store.control().withdrawn_before(Whose::Session, id).await.unwrap(), Some(5));
+    logins.note_use(&[(login.id.clone(), NOW_MS + 60_000), ("nobody".to_owned(), 1)]).await.unwrap();
+    assert_eq!(logins.by_id(id).await.unwrap().unwrap().seen_at, NOW_MS + 60_000);
+    assert_eq!(logins.forget(NOW_MS, NOW_MS - HOUR_MS).await.unwrap(), 0);
+    assert_eq!(logins.forget(NOW_MS, NOW_MS).await.unwrap(), 1);
+}
+
+async fn withdrawals_end_logins(store: Store) {
+    let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
+    let [first, second, third] = [login("ada"), login("ada"), login("ada")];
+    for login in [&first, &second, &third, &login("bob")] {
+        store.logins().begin(login, 2, &entry()).await.unwrap();
+    }
+    let reasons = async |owner: &Caller| {
+        let mut reasons: Vec<_> =
+            store.of(owner).logins().await.unwrap().into_iter().map(|login| login.ended_why).collect();
+        reasons.sort();
+        reasons
+    };
+    let displaced = || Some("displaced".to_owned());
+    assert_eq!(reasons(&ada).await, [None, None, displaced()]);
+    // Not one that began in a second that the withdrawal does not reach.
+    let before = withdrawn("ada", NOW_MS / 1000);
+    store.control().revoke(&before, &entry()).await.unwrap();
+    assert_eq!(reasons(&ada).await, [None, None, displaced()]);
+    let record = RevocationRecord { kind: "session".to_owned(), ..withdrawn("", 5) };
+    assert!(!store.of(&bob).end_login(&third.id, Ended::Owner, &record, &entry()).await.unwrap());
+    assert_eq!(store.of(&bob).end_logins(None, 0, &record, &entry()).await.unwrap(), 1);
+    assert_eq!(reasons(&bob).await, [Some("owner".to_owned())]);
+    let kept = store.of(&ada).logins().await.unwrap().into_iter().find(|login| login.ended_at.is_none()).unwrap();
+    assert_eq!(store.of(&ada).end_logins(Some(&kept.id), NOW_MS, &record, &entry()).await.unwrap(), 1);
+    assert_eq!(store.control().revocations(0, 10).await.unwrap().len(), 2, "bob's, and what ada's own was before");
+    store.control().revoke(&withdrawn("ada", NOW_MS / 1000 + 1), &entry()).await.unwrap();
+    assert_eq!(reasons(&ada).await, [displaced(), Some("owner".to_owned()), Some("revoked".to_owned())]);
 }

@@ -41,6 +41,17 @@ fn the_shipped_policy_is_sound() {
 }
 
 #[test]
+fn refreshing_needs_no_token() {
+    let place = place("/refresh");
+    let closed = move |policy: &mut Value| {
+        policy["routes"][place] = json!({"path": "/refresh", "methods": ["POST"], "roles": ["free"]})
+    };
+    refused(closed, &format!("/routes/{place}"), "make POST /refresh public");
+    // Without such a route every login ends with its first token, which is a choice.
+    assert_eq!(verdict(|policy| drop(policy["routes"].as_array_mut().unwrap().remove(place))), Ok(()));
+}
+
+#[test]
 fn the_origins_own_issuer_is_one_and_has_no_prefix() {
     let prefix = |policy: &mut Value| policy["issuers"][0]["user_prefix"] = json!("own");
     refused(prefix, "/issuers/0/user_prefix", "the origin's own issuer has no prefix");
