@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::caller::Visit;
 use crate::clock::new_id;
 use crate::hash::hex;
-use crate::issuer::Grant;
+use crate::issuer::{Grant, SCOPE};
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
 use crate::store::{Ended, IssuedToken, Login, RevocationRecord, Successor, User, Whose};
@@ -249,9 +249,10 @@ fn session(app: &App, user: User, login: &Login, refresh: RefreshToken, place: P
         issuer: &issuer.issuer,
         audience: issuer.audiences.first().map(String::as_str).unwrap_or_default(),
         user: &user,
+        scope: SCOPE,
         sid: &login.id,
         jti: &place.jti,
-        place: place.number,
+        place: Some(place.number),
         authenticated_ms: login.created_at,
         lifetime_s: place.lifetime_s,
         now_ms: place.issued_ms,

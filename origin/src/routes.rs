@@ -18,6 +18,7 @@ mod page;
 mod refresh;
 mod register;
 mod status;
+mod tokens;
 mod usage;
 mod voices;
 
@@ -47,6 +48,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/logins/{id}", delete(logins::end))
         .route("/api/me", get(me::handler))
         .route("/api/me/usage", get(usage::handler))
+        .route("/api/tokens", get(tokens::list).post(tokens::post))
+        .route("/api/tokens/{id}", delete(tokens::delete))
         .route("/api/voices", get(voices::handler))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
         .route("/api/outputs", get(outputs::handler))

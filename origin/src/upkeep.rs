@@ -62,6 +62,7 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     remove_discarded(app, now_ms.saturating_sub(OTHERS_TURN_MS)).await?;
     app.store.logins().note_use(&app.uses.take()).await?;
     while app.store.logins().forget(now_ms, now_ms.saturating_sub(SHOW_ENDED_MS)).await? > 0 {}
+    app.store.forget_tokens(now_ms).await?;
     app.store.control().forget_revocations(now_ms).await?;
     app.store.issued().forget(now_ms).await?;
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;

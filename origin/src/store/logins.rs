@@ -274,11 +274,15 @@ impl<'a> Logins<'a> {
     /// # Errors
     /// The database failed.
     pub async fn note_use(&self, uses: &[(String, i64)]) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE logins SET seen_at = $1 WHERE id = $2 AND seen_at < $1";
+        const LOGIN: &str = "UPDATE logins SET seen_at = $1 WHERE id = $2 AND seen_at < $1";
+        const TOKEN: &str =
+            "UPDATE personal_tokens SET used_at = $1 WHERE id = $2 AND (used_at IS NULL OR used_at < $1)";
         for some in uses.chunks(USES) {
             in_transaction!(&self.store.writer, transaction => {
                 for (id, at) in some {
-                    sqlx::query(SQL).bind(at).bind(id).execute(&mut *transaction).await?;
+                    for sql in [LOGIN, TOKEN] {
+                        sqlx::query(sql).bind(at).bind(id).execute(&mut *transaction).await?;
+                    }
                 }
             });
         }

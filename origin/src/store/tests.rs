@@ -61,6 +61,7 @@ contract! {
     one_successor_takes_the_place_of_a_secret
     withdrawals_end_logins
     a_lost_answer_is_given_again
+    tokens_state_what_the_account_is
 }
 
 async fn run_sql(url: &str, sql: String) {
@@ -484,4 +485,65 @@ async fn withdrawals_end_logins(store: Store) {
     assert_eq!(store.control().revocations(0, 10).await.unwrap().len(), 2, "bob's, and what ada's own was before");
     store.control().revoke(&withdrawn("ada", NOW_MS / 1000 + 1), &entry()).await.unwrap();
     assert_eq!(reasons(&ada).await, [displaced(), Some("owner".to_owned()), Some("revoked".to_owned())]);
+}
+
+async fn tokens_state_what_the_account_is(store: Store) {
+    let ada = user("ada");
+    store.accounts().add(&ada, &entry()).await.unwrap();
+    let (owner, stranger) = (caller(&ada.id, "free"), caller("bob", "free"));
+    let token = |role: &str, created_at: i64| PersonalToken {
+        id: new_id(created_at),
+        user_id: ada.id.clone(),
+        issuer: "cosygate-pat".to_owned(),
+        name: "laptop".to_owned(),
+        role: role.to_owned(),
+        scope: "speech".to_owned(),
+        created_at,
+        expires_at: created_at + HOUR_MS,
+        used_at: None,
+        ended_at: None,
+        ended_why: None,
+    };
+    let add = async |token: &PersonalToken| store.of(&owner).add_token(token, &entry()).await.unwrap();
+    let first = token("free", NOW_MS);
+    assert_eq!((add(&first).await, add(&token("admin", NOW_MS)).await), (Added::Yes, Added::Overtaken));
+    assert_eq!(store.of(&owner).tokens(NOW_MS).await.unwrap(), std::slice::from_ref(&first));
+    assert_eq!(store.of(&stranger).tokens(NOW_MS).await.unwrap(), []);
+    let withdrawal = RevocationRecord { kind: "pat".to_owned(), ..withdrawn(&first.id, NOW_MS / 1000 + 1) };
+    assert!(!store.of(&stranger).end_token(&withdrawal, &entry()).await.unwrap());
+    assert!(store.of(&owner).end_token(&withdrawal, &entry()).await.unwrap());
+    assert!(!store.of(&owner).end_token(&withdrawal, &entry()).await.unwrap());
+    let told = async || -> Vec<_> {
+        let told = store.control().revocations(0, 10).await.unwrap().into_iter();
+        told.filter(|one| one.kind == "pat").map(|one| (one.subject, one.expires_at)).collect()
+    };
+    assert_eq!(told().await, [(first.id.clone(), NOW_MS + HOUR_MS + 120_000)]);
+    // Made in the very second of a withdrawal, it would be withdrawn and then hold again.
+    store.control().revoke(&withdrawn(&ada.id, NOW_MS / 1000 + 1), &entry()).await.unwrap();
+    assert_eq!(add(&token("free", NOW_MS)).await, Added::Overtaken);
+    let second = token("free", NOW_MS + 1000);
+    assert_eq!(add(&second).await, Added::Yes);
+    assert!(store.accounts().set_role("ada", "admin", &withdrawn(&ada.id, NOW_MS / 1000 + 2), &entry()).await.unwrap());
+    assert_eq!(told().await.len(), 2);
+    let third = token("admin", NOW_MS + 2000);
+    assert_eq!(add(&third).await, Added::Yes);
+    store.logins().note_use(&[(third.id.clone(), NOW_MS + 60_000)]).await.unwrap();
+    let listed = store.of(&owner).tokens(NOW_MS).await.unwrap();
+    let ended: Vec<_> = listed.iter().map(|token| (token.ended_why.as_deref(), token.used_at)).collect();
+    let expected = [(None, Some(NOW_MS + 60_000)), (Some("role_changed"), None), (Some("owner"), None)];
+    assert_eq!(ended, expected);
+    let all = RevocationRecord { kind: "issuer".to_owned(), ..withdrawn("cosygate-pat", NOW_MS / 1000 + 9) };
+    store.control().revoke(&all, &entry()).await.unwrap();
+    assert_eq!(store.of(&owner).tokens(NOW_MS).await.unwrap()[0].ended_why.as_deref(), Some("revoked"));
+    assert_eq!(told().await.len(), 2);
+    store.forget_tokens(NOW_MS + HOUR_MS + 1000).await.unwrap();
+    assert_eq!(
+        store.of(&owner).tokens(0).await.unwrap(),
+        [PersonalToken {
+            ended_at: Some(NOW_MS),
+            ended_why: Some("revoked".to_owned()),
+            used_at: Some(NOW_MS + 60_000),
+            ..third
+        }]
+    );
 }
