@@ -51,7 +51,8 @@ async fn at_the_edge(app: &TestApp, token: &str, method: &str, path: &str) -> Re
     let document = app.policy.now().document.clone().with_origin_keys(&app.policy.issuer().keys());
     let records = app.store.control().unlisted_revocations(app.clock.now_ms(), 1000).await.unwrap();
     let named = crate::bundles::revocation(&records, &app.policy.now().document.issuers);
-    let gate = Gate::new(&document, &environment_secret).unwrap().withdrawing(Withdrawn { named, ..Withdrawn::default() });
+    let gate =
+        Gate::new(&document, &environment_secret).unwrap().withdrawing(Withdrawn { named, ..Withdrawn::default() });
     let header = format!("Bearer {token}");
     let headers = [(":method", method.as_bytes()), (":path", path.as_bytes()), ("authorization", header.as_bytes())];
     let request = gate::Request {
