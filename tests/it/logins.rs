@@ -1,5 +1,6 @@
 //! Logins through the edge: renewed, ended, and what a program uses in their place.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response};
@@ -33,8 +34,10 @@ async fn refresh(world: &World, token: &str) -> Response {
 async fn is_withdrawn(world: &World, user: &User) {
     let end = Instant::now() + Duration::from_secs(2);
     loop {
-        let response = world.get_as(user, "/api/me").await;
-        if response.status() == 401 {
+        // A request that is under way at that moment is ended without an answer.
+        if let Ok(response) = world.request(Method::GET, "/api/me").bearer_auth(&user.token).send().await
+            && response.status() == 401
+        {
             assert_eq!(response.json::<Value>().await.unwrap()["code"], "token_revoked");
             return;
         }
@@ -53,10 +56,8 @@ async fn a_login_is_ended_from_another_one() {
     let logins = list["logins"].as_array().unwrap();
     assert_eq!(logins.len(), 4, "{list}");
     let current: Vec<_> = logins.iter().filter(|login| login["current"] == true).collect();
-    assert_eq!(
-        (current.len(), &current[0]["address"], &current[0]["region"]),
-        (1, &json!("127.0.0.1"), &json!("local"))
-    );
+    assert_eq!((current.len(), &current[0]["region"]), (1, &json!("local")));
+    assert!(text(current[0], "address").parse::<IpAddr>().is_ok(), "{list}");
 
     let id = laptop_refresh.split_once('.').unwrap().0;
     assert_eq!(world.delete_as(&here, &format!("/api/logins/{id}")).await.status(), 204);
