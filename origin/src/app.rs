@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
 use crate::keys::Master;
+use crate::logins::Uses;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
@@ -48,6 +49,8 @@ pub struct App {
     pub engine: Arc<dyn Engine>,
     /// Opens sealed identities.
     pub door: Door,
+    /// When logins and personal access tokens were used last.
+    pub uses: Uses,
     /// Generations under way.
     pub tasks: TaskTracker,
     /// The server is on its way out.
@@ -161,6 +164,7 @@ impl App {
             policy,
             engine,
             door,
+            uses: Uses::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })

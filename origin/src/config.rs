@@ -45,9 +45,12 @@ pub struct Settings {
     /// How long running work may take after a signal to stop, in seconds.
     /// `COSYGATE_DRAIN_SECONDS`, default 10.
     pub drain_seconds: u64,
-    /// How long a login holds, in seconds, at most as long as the policy allows.
+    /// How long an access token holds, in seconds, at most as long as the policy allows.
     /// `COSYGATE_TOKEN_LIFETIME_SECONDS`, default 3600.
     pub token_lifetime_seconds: u64,
+    /// How long a login holds, in seconds, however often it is refreshed.
+    /// `COSYGATE_LOGIN_LIFETIME_SECONDS`, default 2 592 000, thirty days.
+    pub login_lifetime_seconds: u64,
     /// The speech engine. `COSYGATE_ENGINE` sets its kind, `COSYGATE_ENGINE_URL` its addresses,
     /// separated by commas.
     pub engine: EngineSettings,
@@ -69,6 +72,7 @@ impl Default for Settings {
             filter_wasm: "target/edge/cosygate-filter.wasm".into(),
             drain_seconds: 10,
             token_lifetime_seconds: 3600,
+            login_lifetime_seconds: 2_592_000,
             engine: EngineSettings::default(),
         }
     }
@@ -140,6 +144,7 @@ impl Settings {
         override_with(&mut self.drain_seconds, "COSYGATE_DRAIN_SECONDS", &set)?;
         override_with(&mut self.token_lifetime_seconds, "COSYGATE_TOKEN_LIFETIME_SECONDS", &set)?;
         override_with(&mut self.engine.kind, "COSYGATE_ENGINE", &set)?;
+        override_with(&mut self.login_lifetime_seconds, "COSYGATE_LOGIN_LIFETIME_SECONDS", &set)?;
         self.policy_file = set("COSYGATE_POLICY_FILE").map(PathBuf::from).or(self.policy_file.take());
         self.edge_dir = set("COSYGATE_EDGE_DIR").map(PathBuf::from).or(self.edge_dir.take());
         if let Some(urls) = set("COSYGATE_ENGINE_URL") {
@@ -180,6 +185,9 @@ impl Settings {
         }
         if !(1..=86_400).contains(&self.token_lifetime_seconds) {
             return Err(wrong("token_lifetime_seconds", "must be 1 to 86400"));
+        }
+        if !(1..=31_536_000).contains(&self.login_lifetime_seconds) {
+            return Err(wrong("login_lifetime_seconds", "must be 1 to 31536000"));
         }
         if let Some(url) = &self.database_url
             && !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.reveal().starts_with(scheme))
@@ -297,6 +305,7 @@ mod tests {
             ("", &[("COSYGATE_DATABASE_URL", "mysql://h")], "database_url"),
             ("region = \"a b\"", &[], "region"),
             ("token_lifetime_seconds = 0", &[], "token_lifetime_seconds"),
+            ("login_lifetime_seconds = 0", &[], "login_lifetime_seconds"),
         ] {
             let error = load(toml, environment).unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -36,6 +36,8 @@ pub mod input;
 pub mod issuer;
 /// The keys that origins share.
 pub mod keys;
+/// Logins, and how they are renewed.
+pub mod logins;
 /// `/metrics`, `/healthz`, `/readyz`.
 pub mod metrics_listener;
 /// The control plane: the policy and its revisions.

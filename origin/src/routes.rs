@@ -9,13 +9,16 @@ mod edge_list;
 mod generate;
 mod jwks;
 mod login;
+mod logins;
 mod logout;
 mod me;
 mod output;
 mod outputs;
 mod page;
+mod refresh;
 mod register;
 mod status;
+mod tokens;
 mod usage;
 mod voices;
 
@@ -23,7 +26,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use gate::Code;
 
 use crate::app::App;
@@ -39,9 +42,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/status/{number}", get(status::handler))
         .route("/register", post(register::handler))
         .route("/login", post(login::handler))
+        .route("/refresh", post(refresh::handler))
         .route("/logout", post(logout::handler))
+        .route("/api/logins", get(logins::list).delete(logins::end_all))
+        .route("/api/logins/{id}", delete(logins::end))
         .route("/api/me", get(me::handler))
         .route("/api/me/usage", get(usage::handler))
+        .route("/api/tokens", get(tokens::list).post(tokens::post))
+        .route("/api/tokens/{id}", delete(tokens::delete))
         .route("/api/voices", get(voices::handler))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
         .route("/api/outputs", get(outputs::handler))

@@ -3,7 +3,7 @@
 //! Each SQL text stands once and runs on both (`$1` works on both; ids are TEXT, times BIGINT
 //! milliseconds). What belongs to a user is reached only through [`Store::of`], which puts the
 //! owner into every query. The other doors are [`Store::accounts`] (names and passwords),
-//! [`Store::policies`], [`Store::control`] (what edges are told), [`Store::admin`] and [`Store::upkeep`] (what has run out).
+//! [`Store::logins`], [`Store::policies`], [`Store::control`] (what edges are told), [`Store::admin`] and [`Store::upkeep`] (what has run out).
 
 mod accounts;
 mod admin;
@@ -11,7 +11,9 @@ mod audit;
 mod control;
 mod issued;
 mod keys;
+mod logins;
 mod outputs;
+mod personal_tokens;
 mod policies;
 mod reservations;
 mod upkeep;
@@ -35,7 +37,9 @@ pub use audit::AuditEntry;
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
+pub use logins::{Ended, Login, Logins, Successor};
 pub use outputs::{Output, Owned, Usage};
+pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
 pub use upkeep::{Discarded, Upkeep};
@@ -159,7 +163,8 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            // Tests may lose what a machine forgets when its power goes.
+            .synchronous(if cfg!(test) { SqliteSynchronous::Off } else { SqliteSynchronous::Full })
             .foreign_keys(true)
             .busy_timeout(PATIENCE);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
@@ -220,6 +225,11 @@ impl Store {
     /// Names, passwords and roles.
     pub fn accounts(&self) -> Accounts<'_> {
         Accounts::new(self)
+    }
+
+    /// Who is logged in, for whoever begins or renews a login.
+    pub fn logins(&self) -> Logins<'_> {
+        Logins::new(self)
     }
 
     /// The revisions of the policy.

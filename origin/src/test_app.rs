@@ -139,6 +139,11 @@ impl Reply {
         json["code"].as_str().unwrap().to_owned()
     }
 
+    /// What it sets as cookies.
+    pub(crate) fn cookies(&self) -> Vec<&str> {
+        self.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -151,6 +156,11 @@ impl TestApp {
 
     /// With a changed copy of the built-in policy.
     pub(crate) async fn with_policy(change: impl FnOnce(&mut Value)) -> Self {
+        Self::over(None, change).await
+    }
+
+    /// Over a database of one's own.
+    pub(crate) async fn over(store: Option<Store>, change: impl FnOnce(&mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut policy = serde_json::from_slice(BUILT_IN).unwrap();
         change(&mut policy);
@@ -163,7 +173,10 @@ impl TestApp {
             identity_keys: Some(keys.clone().into()),
             ..Settings::default()
         };
-        let store = Store::open_file(&settings.database_file()).await.unwrap();
+        let store = match store {
+            Some(store) => store,
+            None => Store::open_file(&settings.database_file()).await.unwrap(),
+        };
         store.migrate().await.unwrap();
         let voice = |id: &str| Voice {
             id: id.to_owned(),
@@ -233,6 +246,13 @@ impl TestApp {
         }
     }
 
+    /// A request of somebody by the token of this login.
+    pub(crate) fn request_in(&self, login: &str, method: &str, target: &str, user: &str) -> Request<Body> {
+        let sealed = Sealed { sid: Some(login.to_owned().into()), ..self.sealed(method, target, Some((user, "free"))) };
+        let seal = self.ring.seal(&sealed).unwrap();
+        Request::builder().method(method).uri(target).header(HEADER, seal).body(Body::empty()).unwrap()
+    }
+
     /// What an edge sends on its own behalf, sealed for this audience.
     pub(crate) fn edge_request(&self, target: &str, audience: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
         let sealed = Sealed { aud: audience.to_owned().into(), ..self.sealed("GET", target, None) };
@@ -281,7 +301,14 @@ impl TestApp {
 
 /// A permit for tests of the store.
 pub(crate) fn caller(user_id: &str, role: &str) -> Caller {
-    let visit = Visit { request_id: "request".to_owned(), started_ms: NOW_MS, policy_rev: 1, is_secure: false };
+    let visit = Visit {
+        request_id: "request".to_owned(),
+        started_ms: NOW_MS,
+        policy_rev: 1,
+        is_secure: false,
+        address: None,
+        region: "local".to_owned(),
+    };
     let sealed = Sealed {
         iss: "edge:local".to_owned().into(),
         aud: AUDIENCE.to_owned().into(),

@@ -2,6 +2,7 @@
 //
 //   entry    log in or register      compose  text in, speech out
 //   usage    the day's allowance     history  one's own recordings
+//   logins   where one is logged in
 
 import * as api from "./api.js";
 import { announce, clearAlert, showAlert, showProblem } from "./alert.js";
@@ -9,6 +10,7 @@ import * as compose from "./compose.js";
 import { clearEntry, focusEntry, startEntry } from "./entry.js";
 import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } from "./history.js";
 import { startLanguageSwitch, t } from "./i18n.js";
+import { clearLogins, startLogins } from "./logins.js";
 import { startPlayer } from "./player.js";
 import { clearUsage, refreshUsage } from "./usage.js";
 
@@ -22,6 +24,7 @@ function show(view) {
   // The card at the door bears the name itself.
   byId("brand").hidden = view === "entry";
   byId("account").hidden = view !== "studio";
+  byId("logins").hidden = view !== "studio";
   byId("logout").hidden = view !== "studio";
 }
 
@@ -94,12 +97,17 @@ function leave() {
   compose.rest();
   clearHistory();
   clearUsage();
+  clearLogins();
   show("entry");
   focusEntry();
 }
 
 async function logOut() {
   await api.logout();
+  goOut();
+}
+
+function goOut() {
   clearEntry();
   leave();
   compose.clear();
@@ -108,6 +116,7 @@ async function logOut() {
   announce("");
 }
 
+startLogins(byId("logins"), { onProblem: report, onOut: goOut });
 startLanguageSwitch(byId("language"));
 startPlayer();
 startEntry(enter);

@@ -13,6 +13,7 @@ mod golden;
 mod isolation;
 mod keys;
 mod limits;
+mod logins;
 mod missing;
 mod observability;
 mod parity;

@@ -275,6 +275,33 @@ test("deleting removes the recording for good", async () => {
   await page.locator("#history-empty").waitFor();
 });
 
+test("a login elsewhere is seen, and ended from here", async () => {
+  const away = await open({ viewport: { width: 1280, height: 800 } });
+  const other = await away.newPage();
+  await other.goto(base.href);
+  await logIn(fresh, other);
+  await hook("text", other).waitFor();
+  await hook("logins").click();
+  const theirs = hook("login-item").filter({ has: page.locator('[data-test="end-login"]:visible') });
+  const count = await theirs.count();
+  assert.ok(count > 0);
+  assert.match(await theirs.first().innerText(), /Chrome on Linux/);
+  await hook("end-login", theirs.first()).click();
+  await page.waitForFunction((before) => document.querySelectorAll('[data-test="end-login"]:not([hidden])').length < before, count);
+  await hook("close-logins").click();
+  assert.equal(await focused(), "logins");
+  await away.close();
+});
+
+test("a token that is over is renewed without a word", async () => {
+  const cookies = (await desk.cookies()).filter(({ name }) => name !== "cosygate");
+  await desk.clearCookies();
+  await desk.addCookies(cookies);
+  await page.reload();
+  await hook("text").waitFor();
+  assert.ok((await desk.cookies()).some(({ name }) => name === "cosygate"));
+});
+
 test("logging out closes the door", async () => {
   await hook("logout").click();
   await hook("login-form").waitFor();

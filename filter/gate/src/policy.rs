@@ -15,11 +15,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use self::compile::{CompiledIssuer, CompiledLimits, CompiledRole, Gate, is_plain_name};
 pub(crate) use self::compile::{check_route, compile_rate};
-pub use self::issuer::{ClaimNames, Issuer, KeySource, KeysFrom, RoleMapping};
+pub use self::issuer::{ClaimNames, Issuer, KeySource, KeysFrom, OriginKeys, RoleMapping};
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
@@ -374,14 +373,14 @@ impl Document {
         serde_json::from_slice(bytes).map_err(|error| refuse("", error.to_string()))
     }
 
-    /// Puts the origin's own public keys in place of `"from": "origin"`.
-    pub fn with_origin_keys(mut self, jwks: &Value) -> Self {
+    /// Puts the origin's own public keys in place of the words that mean them.
+    pub fn with_origin_keys(mut self, keys: &OriginKeys) -> Self {
         for issuer in &mut self.issuers {
-            if issuer.keys.from == Some(KeysFrom::Origin) {
-                issuer.keys = KeySource { jwks: Some(jwks.clone()), ..KeySource::default() };
+            if let Some(from) = issuer.keys.from {
+                issuer.keys = KeySource { jwks: Some(keys.of(from).clone()), ..KeySource::default() };
             }
         }
-        self.shadow = self.shadow.map(|shadow| Box::new(shadow.with_origin_keys(jwks)));
+        self.shadow = self.shadow.map(|shadow| Box::new(shadow.with_origin_keys(keys)));
         self
     }
 }

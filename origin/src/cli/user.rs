@@ -31,7 +31,8 @@ pub(crate) enum Command {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Change a user's role. Tokens that are out are withdrawn; the user logs in again.
+    /// Change a user's role. Access tokens that are out are withdrawn; the next refresh states the
+    /// new role.
     #[command(after_help = "Example: cosygate user role ada premium")]
     Role {
         /// The username.
@@ -39,7 +40,7 @@ pub(crate) enum Command {
         /// The role.
         role: String,
     },
-    /// Keep a user out: no login, and every token is withdrawn.
+    /// Keep a user out: every login ends, and every token is withdrawn.
     #[command(after_help = "Example: cosygate user disable ada")]
     Disable {
         /// The username.
@@ -48,6 +49,13 @@ pub(crate) enum Command {
     /// Let a disabled user log in again.
     #[command(after_help = "Example: cosygate user enable ada")]
     Enable {
+        /// The username.
+        name: String,
+    },
+    /// List a user's logins, those of the last week that have ended, too: id, since when, last use,
+    /// program, address, region and how it ended. `cosygate revoke login` ends one.
+    #[command(after_help = "Example: cosygate user logins ada")]
+    Logins {
         /// The username.
         name: String,
     },
@@ -63,6 +71,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Role { name, role } => set_role(&store, &name, &role).await?,
         Command::Disable { name } => set_disabled(&store, &name, true).await?,
         Command::Enable { name } => set_disabled(&store, &name, false).await?,
+        Command::Logins { name } => logins(&store, &name).await?,
         Command::List => {
             for user in store.accounts().list(MAX_LISTED).await? {
                 let disabled = if user.disabled_at.is_some() { "\tdisabled" } else { "" };
@@ -114,6 +123,25 @@ async fn set_disabled(store: &Store, name: &str, is_disabled: bool) -> anyhow::R
     let (withdrawn, audit) = withdraw(store, &user, action, what).await?;
     store.accounts().set_disabled(&user.username, is_disabled.then_some(audit.at), &withdrawn, &audit).await?;
     super::print(format!("{}\t{}\t{what}", user.id, user.username))?;
+    Ok(())
+}
+
+async fn logins(store: &Store, name: &str) -> anyhow::Result<()> {
+    let user = find(store, name).await?;
+    let or_unknown = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    for login in store.logins().of_user(&user.id).await? {
+        let ended = login.ended_at.map(|at| format!("\t{} {}", login.ended_why.unwrap_or_default(), rfc3339(at)));
+        super::print(format!(
+            "{}\tsince {}\tseen {}\t{}\t{}\t{}{}",
+            login.id,
+            rfc3339(login.created_at),
+            rfc3339(login.seen_at),
+            or_unknown(login.label),
+            or_unknown(login.address),
+            or_unknown(login.region),
+            ended.unwrap_or_default(),
+        ))?;
+    }
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use super::audit::insert_audit;
 use super::control::revoke;
-use super::{AuditEntry, RevocationRecord, Store, StoreError, in_transaction, on_db};
+use super::logins::end_logins;
+use super::personal_tokens::end_tokens;
+use super::{AuditEntry, Ended, RevocationRecord, Store, StoreError, in_transaction, on_db};
 
 /// A user with an account here.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -21,13 +23,16 @@ pub struct User {
     pub disabled_at: Option<i64>,
 }
 
-/// Changes one account and withdraws its tokens, all or nothing; whether there was one.
+/// Changes one account, withdraws its tokens, personal ones for the reason that comes first, and,
+/// where a second one is given, ends its logins, all or nothing; whether there was one.
 macro_rules! change {
-    ($store:expr, $update:expr, $withdrawn:expr, $audit:expr) => {
+    ($store:expr, $update:expr, $withdrawn:expr, $audit:expr, $tokens:expr $(, $logins:expr)?) => {
         Ok(in_transaction!(&$store.writer, transaction => {
             let changed = $update.execute(&mut *transaction).await?.rows_affected();
             if changed == 1 {
                 revoke!(&mut *transaction, $withdrawn);
+                end_tokens!(transaction, $withdrawn, $tokens);
+                $(end_logins!(&mut *transaction, $withdrawn, $logins);)?
                 insert_audit!(&mut *transaction, $audit);
             }
             changed == 1
@@ -105,8 +110,8 @@ impl<'a> Accounts<'a> {
         Ok(on_db!(&self.store.reader, pool => sqlx::query_scalar(SQL).bind(role).fetch_one(pool).await?))
     }
 
-    /// Changes a role and withdraws the tokens that state the old one; false if there is no such
-    /// user.
+    /// Changes a role and withdraws the tokens that state the old one, personal ones too; logins go
+    /// on, and the next refresh states the new one. False if there is no such user.
     ///
     /// # Errors
     /// The database failed.
@@ -118,11 +123,11 @@ impl<'a> Accounts<'a> {
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE users SET role = $1 WHERE username = $2";
-        change!(self.store, sqlx::query(SQL).bind(role).bind(username), withdrawn, audit)
+        change!(self.store, sqlx::query(SQL).bind(role).bind(username), withdrawn, audit, Ended::RoleChanged)
     }
 
-    /// Disables an account since a moment, or, with none, enables it again, and withdraws all its
-    /// tokens; false if there is no such user.
+    /// Disables an account since a moment, or, with none, enables it again, withdraws all its tokens
+    /// and ends its logins; false if there is no such user.
     ///
     /// # Errors
     /// The database failed.
@@ -134,6 +139,13 @@ impl<'a> Accounts<'a> {
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE users SET disabled_at = $1 WHERE username = $2";
-        change!(self.store, sqlx::query(SQL).bind(since_ms).bind(username), withdrawn, audit)
+        change!(
+            self.store,
+            sqlx::query(SQL).bind(since_ms).bind(username),
+            withdrawn,
+            audit,
+            Ended::Disabled,
+            Ended::Disabled
+        )
     }
 }

@@ -1,10 +1,17 @@
 //! One contract, two databases. Postgres takes part when COSYGATE_TEST_POSTGRES_URL names one;
 //! every test gets a schema of its own.
 
+/// Logins and personal access tokens.
+mod logins;
+
 use std::sync::Arc;
 
+use self::logins::{
+    one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
+};
 use super::*;
 use crate::clock::new_id;
+use crate::logins::tests::a_lost_answer_is_given_again;
 use crate::test_app::{NOW_MS, caller};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -57,6 +64,10 @@ contract! {
     the_later_withdrawal_counts
     single_tokens_are_marked_and_not_told_by_name
     edges_report
+    one_successor_takes_the_place_of_a_secret
+    withdrawals_end_logins
+    a_lost_answer_is_given_again
+    tokens_state_what_the_account_is
 }
 
 async fn run_sql(url: &str, sql: String) {

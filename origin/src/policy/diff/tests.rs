@@ -23,7 +23,7 @@ fn full() -> Value {
                 },
                 "claims": {"subject": "sub", "role": "groups", "scopes": "scp"},
                 "roles": [{"from": "staff", "to": "premium"}, {"from": "all", "to": "free"}],
-                "required": ["jti"], "user_prefix": "idp", "clock_skew_s": 5, "max_lifetime_s": 600,
+                "required": ["jti"], "user_prefix": "idp", "users_of": "cosygate", "clock_skew_s": 5, "max_lifetime_s": 600,
                 "types": ["JWT"], "requests": {"per_minute": 6000, "burst": 100}
             },
             {"issuer": "cosygate", "audiences": ["a", "b"], "algorithms": ["ES256", "EdDSA"], "keys": {"from": "origin"}}
@@ -273,6 +273,7 @@ fn issuers_and_their_keys() {
     assert_eq!(idp("keys/jwks/keys/0", Value::Null), ["issuer https://idp.example: key k1 removed"]);
     assert_eq!(idp("keys/jwks/keys/1", Value::Null), ["issuer https://idp.example: key without an id removed"]);
     assert_eq!(idp("keys/jwks/note", json!(1)), ["issuer https://idp.example: the set of keys is written differently"]);
+    assert_eq!(idp("users_of", json!("other")), ["issuer https://idp.example: users cosygate → other"]);
     assert_eq!(
         idp("requests/per_minute", json!(60)),
         ["issuer https://idp.example: requests of all users together 6000 → 60 per minute"]

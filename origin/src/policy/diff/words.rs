@@ -43,6 +43,7 @@ pub(super) const ISSUER: Table = &[
     ("/roles", or("by their own names", "roles", "")),
     ("/required", value("required claims", "")),
     ("/user_prefix", value("prefix of its users", "")),
+    ("/users_of", or("its own", "users", "")),
     ("/clock_skew_s", value("clocks may differ by", "seconds")),
     ("/max_lifetime_s", value("tokens may hold for", "seconds")),
     ("/types", value("types of tokens", "")),
