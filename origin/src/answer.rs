@@ -74,7 +74,9 @@ fn visit(app: &App, headers: &HeaderMap) -> Visit {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_plain);
     let is_secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     let request_id = given.map_or_else(|| new_id(started_ms), str::to_owned);
-    Visit { request_id, started_ms, policy_rev: 0, is_secure }
+    // The edge leaves one hop, the client as it knows it.
+    let address = headers.get("x-forwarded-for").and_then(|address| address.to_str().ok()?.parse().ok());
+    Visit { request_id, started_ms, policy_rev: 0, is_secure, address }
 }
 
 /// The refusal that a handler gave, or one that fits an error which no handler of ours made.

@@ -23,6 +23,7 @@ use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
+use crate::guessing::Guard;
 use crate::keys::Master;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
@@ -40,8 +41,10 @@ pub struct App {
     pub store: Store,
     /// Audio.
     pub blobs: Blobs,
-    /// Hashes passwords.
+    /// Chooses and hashes passwords.
     pub passwords: Passwords,
+    /// Bounds guesses at passwords.
+    pub guard: Guard,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -123,7 +126,7 @@ impl App {
         let engine = engine::build(&settings.engine).map_err(|error| AppError::Engine(error.to_string()))?;
         check_engine(engine.as_ref(), settings.engine.kind).await?;
         let store = open_store(&settings).await?;
-        let passwords = Passwords::new().map_err(AppError::Other)?;
+        let passwords = Passwords::new(&settings.passwords).map_err(AppError::Other)?;
         let app = Self::with_parts(settings, Clock::system(), store, passwords, engine).await?;
         app.ensure_administrator().await?;
         Ok(app)
@@ -141,6 +144,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
+        let guard = Guard::new(&master);
         let door = Door::new(open_identity_keys(&settings)?);
         make_folder(&settings.blobs_folder())?;
         let blobs = Blobs::open(&settings.blobs_folder())?;
@@ -158,6 +162,7 @@ impl App {
             store,
             blobs,
             passwords,
+            guard,
             policy,
             engine,
             door,
@@ -216,7 +221,7 @@ pub async fn add_user(
 ) -> Result<User, AddUserError> {
     let refused = |reason: &str| AddUserError::Refused(reason.to_owned());
     let username = fold_username(username).map_err(refused)?;
-    crate::accounts::check_password(&password).map_err(refused)?;
+    let password = passwords.accept(&password, &username).map_err(AddUserError::Refused)?;
     let hash = passwords.hash(password).await;
     let now_ms = clock.now_ms();
     let user = User {

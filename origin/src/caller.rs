@@ -1,6 +1,8 @@
 //! Who is calling. A [`Caller`] or an [`Edge`] comes only from an opened identity header, an
 //! [`Admin`] only from a [`Caller`]; handlers and the store take these permits instead of strings.
 
+use std::net::IpAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use gate::identity::Sealed;
@@ -24,6 +26,8 @@ pub struct Visit {
     pub policy_rev: u64,
     /// The client speaks TLS with the edge.
     pub is_secure: bool,
+    /// Where the client is, as far as the edge knows (`limits.trusted_hops` of the policy).
+    pub address: Option<IpAddr>,
 }
 
 /// A user whose identity the edge vouches for.

@@ -1,8 +1,10 @@
 //! The whole API on one screen. One endpoint, one file: docs/API.md has the shapes.
 
 mod admin_edges;
+mod admin_invitations;
 mod admin_policy;
 mod admin_revocations;
+mod admin_users;
 mod download;
 mod edge_bundle;
 mod edge_list;
@@ -14,7 +16,9 @@ mod me;
 mod output;
 mod outputs;
 mod page;
+mod password;
 mod register;
+mod reset;
 mod status;
 mod usage;
 mod voices;
@@ -23,7 +27,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use gate::Code;
 
 use crate::app::App;
@@ -39,14 +43,21 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/status/{number}", get(status::handler))
         .route("/register", post(register::handler))
         .route("/login", post(login::handler))
+        .route("/reset", post(reset::handler))
         .route("/logout", post(logout::handler))
         .route("/api/me", get(me::handler))
+        .route("/api/me/password", post(password::handler))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/voices", get(voices::handler))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))
+        .route("/api/admin/users", get(admin_users::list))
+        .route("/api/admin/users/{id}", get(admin_users::get).patch(admin_users::patch))
+        .route("/api/admin/users/{id}/reset", post(admin_users::reset))
+        .route("/api/admin/invitations", get(admin_invitations::get).post(admin_invitations::post))
+        .route("/api/admin/invitations/{id}", delete(admin_invitations::delete))
         .route("/api/admin/policy", get(admin_policy::get).put(admin_policy::put))
         .route("/api/admin/policy/history", get(admin_policy::history))
         .route("/api/admin/edges", get(admin_edges::handler))

@@ -10,6 +10,8 @@ mod admin;
 mod audit;
 mod control;
 mod issued;
+mod guesses;
+mod invitations;
 mod keys;
 mod outputs;
 mod policies;
@@ -29,11 +31,13 @@ use sqlx::{PgPool, SqlitePool};
 use crate::caller::{Admin, Caller};
 use crate::files::PRIVATE;
 
-pub use accounts::{Accounts, User};
+pub use accounts::{Accounts, Change, Changed, Proof, User};
 pub use admin::Administration;
 pub use audit::AuditEntry;
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
+pub use guesses::{Bucket, Guesses};
+pub use invitations::{Invitation, Invitations, Reset};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use outputs::{Output, Owned, Usage};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
@@ -189,7 +193,7 @@ impl Store {
             Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
             Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
-        Ok(())
+        self.accounts().note_skeletons().await
     }
 
     /// Whether one origin alone uses this database: a SQLite file belongs to one process.
@@ -220,6 +224,16 @@ impl Store {
     /// Names, passwords and roles.
     pub fn accounts(&self) -> Accounts<'_> {
         Accounts::new(self)
+    }
+
+    /// Invitations and resets of passwords.
+    pub fn invitations(&self) -> Invitations<'_> {
+        Invitations::new(self)
+    }
+
+    /// Guesses at passwords.
+    pub fn guesses(&self) -> Guesses<'_> {
+        Guesses::new(self)
     }
 
     /// The revisions of the policy.

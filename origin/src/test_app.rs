@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use crate::accounts::Passwords;
+use crate::accounts::{PasswordSettings, Passwords};
 use crate::app::App;
 use crate::caller::{Caller, Visit};
 use crate::clock::{Clock, new_id};
@@ -176,7 +176,8 @@ impl TestApp {
             mood: Mutex::new(Mood::Speak(24_000)),
             gate: Semaphore::new(0),
         });
-        let passwords = Passwords::with_cost(64, 1).unwrap();
+        let passwords =
+            Passwords::new(&PasswordSettings { memory_kib: 64, passes: 1, ..settings.passwords.clone() }).unwrap();
         let clock = Clock::standing(NOW_MS);
         let app = App::with_parts(settings, clock, store, passwords, Arc::clone(&engine) as _).await.unwrap();
         let app = Arc::new(app);
@@ -255,6 +256,19 @@ impl TestApp {
         self.send(self.request("POST", target, None, Some(&body))).await
     }
 
+    /// Makes an account with the password `correct horse`, and returns its id.
+    pub(crate) async fn register(&self, username: &str) -> String {
+        let reply =
+            self.post("/register", serde_json::json!({"username": username, "password": "correct horse"})).await;
+        assert_eq!(reply.status.as_u16(), 201, "{reply:?}");
+        reply.json()["user_id"].as_str().unwrap().to_owned()
+    }
+
+    /// From an unknown device.
+    pub(crate) async fn login(&self, username: &str, password: &str) -> Reply {
+        self.post("/login", serde_json::json!({"username": username, "password": password})).await
+    }
+
     /// As a free user.
     pub(crate) async fn get(&self, user: &str, target: &str) -> Reply {
         self.send(self.request("GET", target, Some((user, "free")), None)).await
@@ -281,7 +295,8 @@ impl TestApp {
 
 /// A permit for tests of the store.
 pub(crate) fn caller(user_id: &str, role: &str) -> Caller {
-    let visit = Visit { request_id: "request".to_owned(), started_ms: NOW_MS, policy_rev: 1, is_secure: false };
+    let visit =
+        Visit { request_id: "request".to_owned(), started_ms: NOW_MS, policy_rev: 1, is_secure: false, address: None };
     let sealed = Sealed {
         iss: "edge:local".to_owned().into(),
         aud: AUDIENCE.to_owned().into(),

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderValue;
 use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use gate::{Code, Problem};
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::fold_username;
 use crate::app::App;
 use crate::caller::Visit;
 use crate::clock::new_id;
+use crate::guessing::{self, Attempt};
 use crate::input::JsonBody;
 use crate::issuer::Grant;
 use crate::problem::Refusal;
@@ -32,12 +32,17 @@ pub(super) struct Body {
     /// The token goes into a cookie in place of the answer.
     #[serde(default)]
     cookie: bool,
+    /// By which the device is known again; the cookie of an earlier login counts as well.
+    #[serde(default)]
+    device_token: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
     token_type: &'static str,
     expires_in: u64,
     user_id: String,
@@ -49,26 +54,23 @@ struct Answer {
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     visit: Visit,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Refusal> {
-    let user = match fold_username(&body.username) {
-        Ok(username) => app.store.accounts().by_username(&username).await?,
-        Err(_) => None,
-    };
-    let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let is_right = app.passwords.verify(body.password, hash).await?;
-    let Some((user, now_ms)) = admitted(&app, user.filter(|_| is_right)).await? else {
-        metrics::counter!("cosygate_logins_total", "result" => "refused").increment(1);
-        app.store.audit(&visit.audit(&app.clock, "login", "token_invalid")).await?;
-        return Err(Refusal::new(Code::TokenInvalid, "Wrong username or password."));
-    };
+    let device = body.device_token.or_else(|| guessing::device_in(&headers));
+    let attempt = Attempt { username: &body.username, password: &body.password, device: device.as_deref() };
+    let user = guessing::log_in(&app, &visit, attempt).await?;
+    // Disabled in this very moment.
+    let Some((user, now_ms)) = admitted(&app, user).await? else { return Err(guessing::wrong()) };
     let (token, expires_in) = grant(&app, &user, now_ms).await?;
     app.store.audit(&visit.audit(&app.clock, "login", "ok").by(&user.id)).await?;
-    metrics::counter!("cosygate_logins_total", "result" => "ok").increment(1);
 
+    let device_token = app.guard.device_token(&user, app.clock.now_s());
     let cookie = body.cookie.then(|| cookie(&token, expires_in, visit.is_secure)).transpose()?;
+    let device_cookie = body.cookie.then(|| guessing::device_cookie(&device_token, visit.is_secure)).transpose()?;
     let answer = Answer {
         token: cookie.is_none().then_some(token),
+        device_token: cookie.is_none().then_some(device_token),
         token_type: "Bearer",
         expires_in,
         user_id: user.id,
@@ -76,8 +78,8 @@ pub(super) async fn handler(
         role: user.role,
     };
     let mut response = Json(answer).into_response();
-    if let Some(cookie) = cookie {
-        response.headers_mut().insert(SET_COOKIE, cookie);
+    for cookie in [cookie, device_cookie].into_iter().flatten() {
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
     Ok(response)
 }
@@ -88,8 +90,7 @@ pub(super) async fn handler(
 /// Tokens know whole seconds only, and what was issued in the second of a withdrawal is withdrawn,
 /// too; who logs in then waits for the next one. The time is taken before the user is looked at
 /// again, so whatever is changed about the account after that withdraws the token.
-async fn admitted(app: &App, user: Option<User>) -> Result<Option<(User, i64)>, Refusal> {
-    let Some(user) = user else { return Ok(None) };
+async fn admitted(app: &App, user: User) -> Result<Option<(User, i64)>, Refusal> {
     let control = app.store.control();
     let issuer = app.policy.now().own_issuer().map(|issuer| issuer.issuer.clone()).unwrap_or_default();
     let withdrawn = [
