@@ -229,4 +229,6 @@ pub fn device_cookie(token: &str, is_secure: bool) -> Result<HeaderValue, Refusa
 }
 
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod tests;

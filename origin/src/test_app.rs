@@ -191,6 +191,13 @@ impl TestApp {
         &mut Arc::get_mut(&mut self.app).unwrap().settings
     }
 
+    /// Hashes passwords in another way from now on.
+    pub(crate) fn passwords_mut(&mut self, passwords: Passwords) {
+        self.router = Router::new();
+        Arc::get_mut(&mut self.app).unwrap().passwords = passwords;
+        self.router = routes::router(Arc::clone(&self.app));
+    }
+
     pub(crate) fn set_mood(&self, mood: Mood) {
         *self.engine.mood.lock().unwrap() = mood;
     }

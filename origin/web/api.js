@@ -34,7 +34,10 @@ export function dropRequests() {
 export const audioPath = (id) => `/download/${encodeURIComponent(id)}`;
 export const downloadPath = (id) => `${audioPath(id)}?download=1`;
 
-export const register = (username, password) => send("POST", "/register", { username, password });
+export const register = (username, password, invitation) =>
+  send("POST", "/register", invitation ? { username, password, invitation } : { username, password });
+/** Sets the password of whoever the link was made for; `username` of the answer says who. */
+export const resetPassword = (token, password) => send("POST", "/reset", { token, password, cookie: true });
 export const login = (username, password) => send("POST", "/login", { username, password, cookie: true });
 export const logout = () => send("POST", "/logout");
 export const me = () => read("/api/me");

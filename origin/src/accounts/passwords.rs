@@ -1,7 +1,7 @@
 //! How passwords are chosen (NIST SP 800-63B-4, section 3.1.1) and kept (RFC 9106, argon2id).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -124,6 +124,20 @@ impl Passwords {
             return Ok(None);
         }
         self.hash(NewPassword(normal(password))).await.map(Some)
+    }
+
+    /// How long one hash takes, the median of so many.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn time(&self, rounds: usize) -> Result<Duration, String> {
+        let timed = (0..rounds).map(|_| {
+            let began = Instant::now();
+            hash_now(&self.argon2, "nobody has this password").map(|_| began.elapsed())
+        });
+        let mut times = timed.collect::<Result<Vec<_>, _>>()?;
+        times.sort();
+        Ok(times.get(rounds / 2).copied().unwrap_or_default())
     }
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {

@@ -26,11 +26,11 @@ async fn device_of(app: &TestApp, username: &str) -> String {
     reply.json()["device_token"].as_str().unwrap().to_owned()
 }
 
-fn attempt<'a>(username: &'a str, password: &'a str) -> Attempt<'a> {
+pub(super) fn attempt<'a>(username: &'a str, password: &'a str) -> Attempt<'a> {
     Attempt { username, password, device: None }
 }
 
-fn visit(address: u32) -> Visit {
+pub(super) fn visit(address: u32) -> Visit {
     let address = Some(Ipv4Addr::from_bits(address).into());
     let request_id = "request".to_owned();
     Visit { request_id, started_ms: NOW_MS, policy_rev: 1, is_secure: false, address }
