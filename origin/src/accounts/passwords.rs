@@ -1,15 +1,16 @@
 //! How passwords are chosen (NIST SP 800-63B-4, section 3.1.1) and kept (RFC 9106, argon2id).
 
+mod argon2id;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
-use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization as _;
 use zxcvbn::{Score, zxcvbn};
 
+use self::argon2id::Argon2id;
 use crate::problem::Refusal;
 
 const MAX_CHARACTERS: usize = 256;
@@ -56,7 +57,7 @@ pub struct NewPassword(String);
 
 /// Chooses and hashes passwords: few at once, because each takes a core and its memory.
 pub struct Passwords {
-    argon2: Argon2<'static>,
+    argon2id: Arc<Argon2id>,
     length: usize,
     working: Arc<Semaphore>,
     present: Arc<Semaphore>,
@@ -70,12 +71,11 @@ impl Passwords {
     /// # Errors
     /// The cost is out of argon2's range, or the system gives no random bytes.
     pub fn new(settings: &PasswordSettings) -> Result<Self, String> {
-        let params = Params::new(settings.memory_kib, settings.passes, 1, None).map_err(|error| error.to_string())?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let argon2id = Arc::new(Argon2id::new(settings.memory_kib, settings.passes)?);
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        let nobodys = hash_now(&argon2, "nobody has this password")?;
+        let nobodys = argon2id.hash("nobody has this password")?;
         Ok(Self {
-            argon2,
+            argon2id,
             length: settings.length,
             working: Arc::new(Semaphore::new(at_once)),
             present: Arc::new(Semaphore::new(at_once + QUEUE)),
@@ -96,8 +96,8 @@ impl Passwords {
     /// # Errors
     /// `overloaded` when too many wait.
     pub async fn hash(&self, password: NewPassword) -> Result<String, Refusal> {
-        let argon2 = self.argon2.clone();
-        self.work(move || hash_now(&argon2, &password.0)).await?.map_err(Refusal::internal)
+        let argon2id = Arc::clone(&self.argon2id);
+        self.work(move || argon2id.hash(&password.0)).await?.map_err(Refusal::internal)
     }
 
     /// Whether the password is the one of `hash`; costs the same when there is no hash.
@@ -105,13 +105,9 @@ impl Passwords {
     /// # Errors
     /// `overloaded` when too many wait.
     pub async fn verify(&self, password: &str, hash: Option<&str>) -> Result<bool, Refusal> {
-        let (argon2, password, exists) = (self.argon2.clone(), normal(password), hash.is_some());
+        let (argon2id, password, exists) = (Arc::clone(&self.argon2id), normal(password), hash.is_some());
         let hash = hash.unwrap_or(&self.nobodys).to_owned();
-        let matches = move || {
-            let hash = PasswordHash::new(&hash).map_err(|error| error.to_string())?;
-            Ok::<_, String>(argon2.verify_password(password.as_bytes(), &hash).is_ok())
-        };
-        let matches = self.work(matches).await?.map_err(Refusal::internal)?;
+        let matches = self.work(move || argon2id.verify(&password, &hash)).await?.map_err(Refusal::internal)?;
         Ok(matches && exists)
     }
 
@@ -120,7 +116,7 @@ impl Passwords {
     /// # Errors
     /// `overloaded` when too many wait.
     pub async fn renew(&self, password: &str, hash: &str) -> Result<Option<String>, Refusal> {
-        if is_of(hash, self.argon2.params()) {
+        if self.argon2id.made(hash) {
             return Ok(None);
         }
         self.hash(NewPassword(normal(password))).await.map(Some)
@@ -133,7 +129,7 @@ impl Passwords {
     pub fn time(&self, rounds: usize) -> Result<Duration, String> {
         let timed = (0..rounds).map(|_| {
             let began = Instant::now();
-            hash_now(&self.argon2, "nobody has this password").map(|_| began.elapsed())
+            self.argon2id.hash("nobody has this password").map(|_| began.elapsed())
         });
         let mut times = timed.collect::<Result<Vec<_>, _>>()?;
         times.sort();
@@ -175,18 +171,6 @@ pub fn accept(password: &str, username: &str, length: usize) -> Result<NewPasswo
 /// One form for what can be typed in several (NFKC, as SP 800-63B-4 recommends).
 fn normal(password: &str) -> String {
     password.nfkc().collect()
-}
-
-/// Whether a PHC string was made at this cost.
-fn is_of(hash: &str, cost: &Params) -> bool {
-    let Ok(hash) = PasswordHash::new(hash) else { return false };
-    let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
-    let is_argon2id = hash.algorithm.as_str() == Algorithm::Argon2id.as_str();
-    is_argon2id && Params::try_from(&hash).is_ok_and(|params| costs(&params) == costs(cost))
-}
-
-fn hash_now(argon2: &Argon2<'_>, password: &str) -> Result<String, String> {
-    argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
