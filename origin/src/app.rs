@@ -23,6 +23,7 @@ use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
+use crate::guessing::Guard;
 use crate::keys::Master;
 use crate::logins::Uses;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
@@ -41,8 +42,10 @@ pub struct App {
     pub store: Store,
     /// Audio.
     pub blobs: Blobs,
-    /// Hashes passwords.
+    /// Chooses and hashes passwords.
     pub passwords: Passwords,
+    /// Bounds guesses at passwords.
+    pub guard: Guard,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -126,7 +129,7 @@ impl App {
         let engine = engine::build(&settings.engine).map_err(|error| AppError::Engine(error.to_string()))?;
         check_engine(engine.as_ref(), settings.engine.kind).await?;
         let store = open_store(&settings).await?;
-        let passwords = Passwords::new().map_err(AppError::Other)?;
+        let passwords = Passwords::new(&settings.passwords).map_err(AppError::Other)?;
         let app = Self::with_parts(settings, Clock::system(), store, passwords, engine).await?;
         app.ensure_administrator().await?;
         Ok(app)
@@ -144,6 +147,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
+        let guard = Guard::new(&master);
         let door = Door::new(open_identity_keys(&settings)?);
         make_folder(&settings.blobs_folder())?;
         let blobs = Blobs::open(&settings.blobs_folder())?;
@@ -161,6 +165,7 @@ impl App {
             store,
             blobs,
             passwords,
+            guard,
             policy,
             engine,
             door,
@@ -220,7 +225,7 @@ pub async fn add_user(
 ) -> Result<User, AddUserError> {
     let refused = |reason: &str| AddUserError::Refused(reason.to_owned());
     let username = fold_username(username).map_err(refused)?;
-    crate::accounts::check_password(&password).map_err(refused)?;
+    let password = passwords.accept(&password, &username).map_err(AddUserError::Refused)?;
     let hash = passwords.hash(password).await;
     let now_ms = clock.now_ms();
     let user = User {

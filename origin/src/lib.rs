@@ -28,10 +28,14 @@ pub mod edge_config;
 pub mod engine;
 /// Files that are there whole or not at all.
 pub mod files;
-/// SHA-256 as text.
+/// How often passwords may be guessed.
+pub mod guessing;
+/// SHA-256.
 pub mod hash;
 /// What handlers read: bodies, queries, ids.
 pub mod input;
+/// Secrets that let somebody in: invitations and resets.
+pub mod invitations;
 /// Tokens and the key that signs them.
 pub mod issuer;
 /// The keys that origins share.

@@ -1,8 +1,10 @@
 //! The whole API on one screen. One endpoint, one file: docs/API.md has the shapes.
 
 mod admin_edges;
+mod admin_invitations;
 mod admin_policy;
 mod admin_revocations;
+mod admin_users;
 mod download;
 mod edge_bundle;
 mod edge_list;
@@ -15,8 +17,10 @@ mod me;
 mod output;
 mod outputs;
 mod page;
+mod password;
 mod refresh;
 mod register;
+mod reset;
 mod status;
 mod tokens;
 mod usage;
@@ -43,10 +47,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/register", post(register::handler))
         .route("/login", post(login::handler))
         .route("/refresh", post(refresh::handler))
+        .route("/reset", post(reset::handler))
         .route("/logout", post(logout::handler))
         .route("/api/logins", get(logins::list).delete(logins::end_all))
         .route("/api/logins/{id}", delete(logins::end))
         .route("/api/me", get(me::handler))
+        .route("/api/me/password", post(password::handler))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/tokens", get(tokens::list).post(tokens::post))
         .route("/api/tokens/{id}", delete(tokens::delete))
@@ -55,6 +61,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))
+        .route("/api/admin/users", get(admin_users::list))
+        .route("/api/admin/users/{id}", get(admin_users::get).patch(admin_users::patch))
+        .route("/api/admin/users/{id}/reset", post(admin_users::reset))
+        .route("/api/admin/invitations", get(admin_invitations::get).post(admin_invitations::post))
+        .route("/api/admin/invitations/{id}", delete(admin_invitations::delete))
         .route("/api/admin/policy", get(admin_policy::get).put(admin_policy::put))
         .route("/api/admin/policy/history", get(admin_policy::history))
         .route("/api/admin/edges", get(admin_edges::handler))

@@ -9,6 +9,8 @@ mod accounts;
 mod admin;
 mod audit;
 mod control;
+mod guesses;
+mod invitations;
 mod issued;
 mod keys;
 mod logins;
@@ -31,10 +33,12 @@ use sqlx::{PgPool, SqlitePool};
 use crate::caller::{Admin, Caller};
 use crate::files::PRIVATE;
 
-pub use accounts::{Accounts, User};
+pub use accounts::{Accounts, Change, Changed, Proof, User};
 pub use admin::Administration;
 pub use audit::AuditEntry;
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
+pub use guesses::{Bucket, Guesses};
+pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
@@ -194,7 +198,7 @@ impl Store {
             Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
             Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
-        Ok(())
+        self.accounts().note_skeletons().await
     }
 
     /// Whether one origin alone uses this database: a SQLite file belongs to one process.
@@ -230,6 +234,16 @@ impl Store {
     /// Who is logged in, for whoever begins or renews a login.
     pub fn logins(&self) -> Logins<'_> {
         Logins::new(self)
+    }
+
+    /// Invitations and resets of passwords.
+    pub fn invitations(&self) -> Invitations<'_> {
+        Invitations::new(self)
+    }
+
+    /// Guesses at passwords.
+    pub fn guesses(&self) -> Guesses<'_> {
+        Guesses::new(self)
     }
 
     /// The revisions of the policy.

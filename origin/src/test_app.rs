@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use crate::accounts::Passwords;
+use crate::accounts::{PasswordSettings, Passwords};
 use crate::app::App;
 use crate::caller::{Caller, Visit};
 use crate::clock::{Clock, new_id};
@@ -189,7 +189,8 @@ impl TestApp {
             mood: Mutex::new(Mood::Speak(24_000)),
             gate: Semaphore::new(0),
         });
-        let passwords = Passwords::with_cost(64, 1).unwrap();
+        let passwords =
+            Passwords::new(&PasswordSettings { memory_kib: 64, passes: 1, ..settings.passwords.clone() }).unwrap();
         let clock = Clock::standing(NOW_MS);
         let app = App::with_parts(settings, clock, store, passwords, Arc::clone(&engine) as _).await.unwrap();
         let app = Arc::new(app);
@@ -201,6 +202,13 @@ impl TestApp {
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         self.router = Router::new();
         &mut Arc::get_mut(&mut self.app).unwrap().settings
+    }
+
+    /// Hashes passwords in another way from now on.
+    pub(crate) fn passwords_mut(&mut self, passwords: Passwords) {
+        self.router = Router::new();
+        Arc::get_mut(&mut self.app).unwrap().passwords = passwords;
+        self.router = routes::router(Arc::clone(&self.app));
     }
 
     pub(crate) fn set_mood(&self, mood: Mood) {
@@ -273,6 +281,19 @@ impl TestApp {
     /// As nobody, with a body.
     pub(crate) async fn post(&self, target: &str, body: Value) -> Reply {
         self.send(self.request("POST", target, None, Some(&body))).await
+    }
+
+    /// Makes an account with the password `correct horse`, and returns its id.
+    pub(crate) async fn register(&self, username: &str) -> String {
+        let reply =
+            self.post("/register", serde_json::json!({"username": username, "password": "correct horse"})).await;
+        assert_eq!(reply.status.as_u16(), 201, "{reply:?}");
+        reply.json()["user_id"].as_str().unwrap().to_owned()
+    }
+
+    /// From an unknown device.
+    pub(crate) async fn login(&self, username: &str, password: &str) -> Reply {
+        self.post("/login", serde_json::json!({"username": username, "password": password})).await
     }
 
     /// As a free user.

@@ -38,9 +38,12 @@ export function dropRequests() {
 export const audioPath = (id) => `/download/${encodeURIComponent(id)}`;
 export const downloadPath = (id) => `${audioPath(id)}?download=1`;
 
-export const register = (username, password) => send("POST", "/register", { username, password });
 export const logins = async () => (await read("/api/logins")).logins;
 export const endLogin = (id) => send("DELETE", `/api/logins/${encodeURIComponent(id)}`);
+export const register = (username, password, invitation) =>
+  send("POST", "/register", invitation ? { username, password, invitation } : { username, password });
+/** Sets the password of whoever the link was made for; `username` of the answer says who. */
+export const resetPassword = (token, password) => send("POST", "/reset", { token, password, cookie: true });
 export const me = () => read("/api/me");
 export const usage = () => read("/api/me/usage");
 export const voices = () => read("/api/voices");

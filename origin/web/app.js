@@ -7,7 +7,7 @@
 import * as api from "./api.js";
 import { announce, clearAlert, showAlert, showProblem } from "./alert.js";
 import * as compose from "./compose.js";
-import { clearEntry, focusEntry, startEntry } from "./entry.js";
+import { clearEntry, focusEntry, hasReset, startEntry } from "./entry.js";
 import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } from "./history.js";
 import { startLanguageSwitch, t } from "./i18n.js";
 import { clearLogins, startLogins } from "./logins.js";
@@ -35,6 +35,11 @@ function waitFor(answer) {
 
 /** Only the server can tell whether there is a login: the cookie is out of reach here. */
 async function start() {
+  if (hasReset()) {
+    show("entry");
+    focusEntry();
+    return;
+  }
   waitFor(true);
   show("boot");
   try {

@@ -5,6 +5,7 @@ mod bypass;
 mod confusion;
 mod corpus;
 mod engines;
+mod entering;
 mod falls;
 mod fleet;
 mod flood;

@@ -305,13 +305,16 @@ pub enum FailureMode {
 pub struct Registration {
     /// Whether anybody may register.
     pub open: bool,
+    /// Whether somebody with an invitation may.
+    #[serde(default)]
+    pub invitations: bool,
     /// The role of a new account.
     pub role: String,
 }
 
 impl Default for Registration {
     fn default() -> Self {
-        Self { open: false, role: "free".to_owned() }
+        Self { open: false, invitations: false, role: "free".to_owned() }
     }
 }
 

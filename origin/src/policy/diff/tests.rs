@@ -54,7 +54,7 @@ fn full() -> Value {
             "public_body_kb": 32, "announce": false, "trusted_hops": 1
         },
         "cors": {"origins": ["https://app.example"], "max_age_s": 60},
-        "registration": {"open": true, "role": "free"},
+        "registration": {"open": true, "invitations": true, "role": "free"},
         "identity": {"lifetime_s": 20, "sealed": false},
         "revocation": {
             "issuers": {"https://idp.example": 1_700_000_000}, "users": {"u-1": 1_700_000_001},
@@ -299,6 +299,7 @@ fn everything_else() {
         ["token id t-2: tokens issued before second 18446744073709551615 are refused"]
     );
     assert_eq!(said("/registration/open", json!(false)), ["registration closed"]);
+    assert_eq!(said("/registration/invitations", json!(false)), ["registration by invitation closed"]);
     assert_eq!(said("/registration/role", json!("premium")), ["role of a new account free → premium"]);
     assert_eq!(said("/identity/sealed", json!(true)), ["the header of the caller is sealed"]);
     assert_eq!(said("/rev", json!(8)), ["revision 7 → 8"]);

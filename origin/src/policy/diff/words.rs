@@ -87,6 +87,10 @@ pub(super) const ROUTE: Table = &[
 pub(super) const DOCUMENT: Table = &[
     ("/rev", value("revision", "")),
     ("/registration/open", Words::Switch { on: "registration opened", off: "registration closed" }),
+    (
+        "/registration/invitations",
+        Words::Switch { on: "registration by invitation opened", off: "registration by invitation closed" },
+    ),
     ("/registration/role", value("role of a new account", "")),
     (
         "/identity/sealed",
