@@ -36,9 +36,13 @@ source = {{ kind = "reference", audio_path = "{}", transcript = "what is said" }
     (world, sample)
 }
 
-/// One second of a tone, 16-bit mono at 16 kHz.
 fn sample() -> Vec<u8> {
-    let pcm: Vec<u8> = (0..16_000_u32).flat_map(|n| (((n % 100) as i16 - 50) * 200).to_le_bytes()).collect();
+    recording(1)
+}
+
+/// So many seconds of a tone, 16-bit mono at 16 kHz.
+pub(crate) fn recording(seconds: u32) -> Vec<u8> {
+    let pcm: Vec<u8> = (0..16_000 * seconds).flat_map(|n| (((n % 100) as i16 - 50) * 200).to_le_bytes()).collect();
     [
         &b"RIFF"[..],
         &(36 + pcm.len() as u32).to_le_bytes(),

@@ -18,8 +18,8 @@ use self::prompt::{Prompt, Speaker};
 use self::session::Work;
 use super::slots::Slots;
 use super::{
-    Abilities, CosyVoiceMode, CosyVoiceModel, Engine, EngineError, EngineSettings, SettingsError, Speech, Utterance,
-    Voice, VoiceSource, sentences, speech,
+    Abilities, CosyVoiceMode, CosyVoiceModel, Engine, EngineError, EngineSettings, Reference, SettingsError, Speech,
+    Utterance, Voice, VoiceSource, sentences, speech,
 };
 
 /// Longest text of one request, in units of [`sentences::split`]: some 20 seconds. The model stops
@@ -87,7 +87,14 @@ impl CosyVoiceHttp {
 
     async fn begin(&self, utterance: Utterance) -> Result<Speech, EngineError> {
         utterance.check(self.abilities())?;
-        let speaker = self.speakers.get(&utterance.voice).ok_or_else(EngineError::unknown_voice)?.clone();
+        let speaker = match &utterance.reference {
+            Some(Reference { wav, transcript }) => {
+                // A user wrote the transcript, so it is cleaned like a text.
+                let transcript = prompt::without_tokens(transcript).trim().to_owned();
+                Speaker::Reference { audio: wav.clone(), transcript }
+            }
+            None => self.speakers.get(&utterance.voice).ok_or_else(EngineError::unknown_voice)?.clone(),
+        };
         let instruct = prompt::without_tokens(utterance.instruction().unwrap_or(""));
         let text = prompt::without_tokens(&utterance.text);
         let texts: Vec<&str> = sentences::split(&text, PIECE_BUDGET);
@@ -117,7 +124,11 @@ impl Engine for CosyVoiceHttp {
 
     /// The model can change its speed, but the server has no field for it.
     fn abilities(&self) -> Abilities {
-        Abilities { speed: false, instruct: self.mode == CosyVoiceMode::Instruct2 }
+        Abilities {
+            speed: false,
+            instruct: self.mode == CosyVoiceMode::Instruct2,
+            reference: self.mode != CosyVoiceMode::Sft,
+        }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {

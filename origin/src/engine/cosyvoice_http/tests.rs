@@ -134,7 +134,7 @@ fn voice(source: VoiceSource) -> VoiceSettings {
 }
 
 fn say(text: &str) -> Utterance {
-    Utterance { text: text.into(), voice: "anna".into(), instruct: None, speed: 1.0 }
+    Utterance { text: text.into(), voice: "anna".into(), reference: None, instruct: None, speed: 1.0 }
 }
 
 async fn spoken(settings: &EngineSettings, utterance: Utterance) -> Result<Vec<u8>, EngineError> {
