@@ -5,6 +5,9 @@
 
 mod cosyvoice_http;
 mod espeak;
+mod http;
+mod openai;
+mod prompt;
 mod sentences;
 mod settings;
 mod slots;
@@ -179,6 +182,7 @@ pub fn build(settings: &EngineSettings) -> Result<Arc<dyn Engine>, SettingsError
     Ok(match settings.kind {
         EngineKind::Espeak => Arc::new(espeak::Espeak::new(settings)),
         EngineKind::CosyVoiceHttp => Arc::new(cosyvoice_http::CosyVoiceHttp::new(settings)?),
+        EngineKind::OpenAi => Arc::new(openai::OpenAi::new(settings)?),
     })
 }
 
