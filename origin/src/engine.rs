@@ -5,6 +5,7 @@
 
 mod cosyvoice_http;
 mod espeak;
+mod gradio;
 mod http;
 mod openai;
 mod prompt;
@@ -182,6 +183,7 @@ pub fn build(settings: &EngineSettings) -> Result<Arc<dyn Engine>, SettingsError
     Ok(match settings.kind {
         EngineKind::Espeak => Arc::new(espeak::Espeak::new(settings)),
         EngineKind::CosyVoiceHttp => Arc::new(cosyvoice_http::CosyVoiceHttp::new(settings)?),
+        EngineKind::Gradio => Arc::new(gradio::Gradio::new(settings)?),
         EngineKind::OpenAi => Arc::new(openai::OpenAi::new(settings)?),
     })
 }

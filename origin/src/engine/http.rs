@@ -12,8 +12,9 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder};
 
 use self::session::Work;
+pub(super) use self::session::{Fault, describe};
 use super::prompt::{PIECE_BUDGET, Speaker, without_tokens};
-use super::slots::Slots;
+use super::slots::{Slot, Slots};
 use super::{EngineError, EngineSettings, Reference, SettingsError, Speech, Utterance, Voice, VoiceSource};
 use super::{sentences, speech};
 
@@ -46,16 +47,21 @@ impl Pool {
         })
     }
 
-    /// Speaks a text, piece by piece at one server.
-    pub(super) async fn speak(&self, text: &str, ask: impl Ask) -> Result<Speech, EngineError> {
+    /// Waits for a place at a server, and for a text in the pieces that it can speak.
+    pub(super) async fn begin(&self, text: &str) -> Result<(Arc<Server>, Slot, VecDeque<String>), EngineError> {
         let text = without_tokens(text);
         let texts: VecDeque<String> = sentences::split(&text, PIECE_BUDGET).into_iter().map(str::to_owned).collect();
         if texts.is_empty() {
             return Err(EngineError::nothing_to_say());
         }
-        let slot = self.slots.take().await?;
-        let work = Work::new(Arc::clone(&self.server), slot, Arc::new(ask), texts);
-        speech::start(self.server.limits.sample_rate, work).await
+        Ok((Arc::clone(&self.server), self.slots.take().await?, texts))
+    }
+
+    /// Speaks a text, piece by piece at one server.
+    pub(super) async fn speak(&self, text: &str, ask: impl Ask) -> Result<Speech, EngineError> {
+        let (server, slot, texts) = self.begin(text).await?;
+        let sample_rate = server.limits.sample_rate;
+        speech::start(sample_rate, Work::new(server, slot, Arc::new(ask), texts)).await
     }
 
     /// Whether any server answers.
@@ -105,19 +111,20 @@ impl Speakers {
 }
 
 /// How to reach the engine, and how long to wait for it.
-struct Server {
-    client: Client,
-    addresses: Vec<String>,
-    limits: Limits,
+pub(super) struct Server {
+    pub(super) client: Client,
+    pub(super) addresses: Vec<String>,
+    pub(super) limits: Limits,
 }
 
-struct Limits {
-    deadline: Duration,
+/// How long to wait for what, and how much to take.
+pub(super) struct Limits {
+    pub(super) deadline: Duration,
     connect: Duration,
-    first_byte: Duration,
+    pub(super) first_byte: Duration,
     idle: Duration,
-    sample_rate: u32,
-    max_bytes: usize,
+    pub(super) sample_rate: u32,
+    pub(super) max_bytes: usize,
 }
 
 impl Server {

@@ -21,7 +21,7 @@ impl SettingsError {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineSettings {
-    /// Which engine speaks: `espeak` (default), `cosyvoice-http` or `openai`.
+    /// Which engine speaks: `espeak` (default), `cosyvoice-http`, `gradio` or `openai`.
     pub kind: EngineKind,
     /// Where the servers listen, without `/v1`, for example `http://127.0.0.1:50000`. All serve
     /// the same model; work spreads over them. No default.
@@ -94,6 +94,9 @@ pub enum EngineKind {
     /// CosyVoice behind its own FastAPI server.
     #[serde(rename = "cosyvoice-http")]
     CosyVoiceHttp,
+    /// CosyVoice behind its demonstration page, `webui.py`.
+    #[serde(rename = "gradio")]
+    Gradio,
     /// vLLM-Omni, SGLang-Omni or another server of OpenAI's speech API that takes `ref_audio`.
     #[serde(rename = "openai")]
     OpenAi,
@@ -106,10 +109,11 @@ impl FromStr for EngineKind {
         match name {
             "espeak" => Ok(Self::Espeak),
             "cosyvoice-http" => Ok(Self::CosyVoiceHttp),
+            "gradio" => Ok(Self::Gradio),
             "openai" => Ok(Self::OpenAi),
-            _ => {
-                Err(SettingsError::new(format!("engine.kind is {name:?}; it must be espeak, cosyvoice-http or openai")))
-            }
+            _ => Err(SettingsError::new(format!(
+                "engine.kind is {name:?}; it must be espeak, cosyvoice-http, gradio or openai"
+            ))),
         }
     }
 }
@@ -186,7 +190,7 @@ impl EngineSettings {
     pub fn concurrency(&self) -> usize {
         self.concurrency.unwrap_or_else(|| match self.kind {
             EngineKind::Espeak => std::thread::available_parallelism().map_or(1, usize::from),
-            EngineKind::CosyVoiceHttp => 1,
+            EngineKind::CosyVoiceHttp | EngineKind::Gradio => 1,
             // It batches what it is given.
             EngineKind::OpenAi => 8,
         })
@@ -217,7 +221,7 @@ impl EngineSettings {
                 Err(SettingsError::new("engine.espeak_program is empty"))
             }
             EngineKind::Espeak => Ok(()),
-            EngineKind::CosyVoiceHttp | EngineKind::OpenAi => self.validate_cosyvoice(),
+            EngineKind::CosyVoiceHttp | EngineKind::Gradio | EngineKind::OpenAi => self.validate_cosyvoice(),
         }
     }
 
@@ -230,6 +234,11 @@ impl EngineSettings {
         self.urls.iter().try_for_each(|url| validate_url(url))?;
         if self.kind == EngineKind::OpenAi && !matches!(self.mode, CosyVoiceMode::ZeroShot | CosyVoiceMode::Sft) {
             return Err(SettingsError::new("engine.mode must be zero_shot or sft for the engine openai"));
+        }
+        if self.kind == EngineKind::Gradio && self.mode == CosyVoiceMode::Instruct2 {
+            return Err(SettingsError::new(
+                "engine.mode is instruct2, but the page of the engine gradio has no such way",
+            ));
         }
         match (self.model, self.mode) {
             (CosyVoiceModel::CosyVoice3, CosyVoiceMode::Sft) => {
@@ -347,7 +356,7 @@ mod tests {
 
     #[test]
     fn kinds_have_one_name_everywhere() {
-        for kind in [EngineKind::Espeak, EngineKind::CosyVoiceHttp, EngineKind::OpenAi] {
+        for kind in [EngineKind::Espeak, EngineKind::CosyVoiceHttp, EngineKind::Gradio, EngineKind::OpenAi] {
             let name = serde_json::to_value(kind).unwrap();
             assert_eq!(name.as_str().unwrap().parse(), Ok(kind));
         }
@@ -372,6 +381,7 @@ mod tests {
             ("[[voices]]", "mode = \"sft\"\n[[voices]]", "CosyVoice3 has no preset voices"),
             ("[[voices]]", "mode = \"sft\"\nmodel = \"cosyvoice2\"\n[[voices]]", "mode sft cannot"),
             ("\"cosyvoice-http\"", "\"openai\"\nmode = \"instruct2\"", "zero_shot or sft for the engine openai"),
+            ("\"cosyvoice-http\"", "\"gradio\"\nmode = \"instruct2\"", "has no such way"),
             ("[[voices]]", "mode = \"instruct2\"\nmodel = \"cosyvoice\"\n[[voices]]", "instruct2"),
             ("Good morning.", "", "has no transcript"),
             ("Good", "<|endofprompt|>Good", "control token"),

@@ -24,7 +24,7 @@ pub(crate) enum Act {
     AwaitHangUp,
 }
 
-fn send(bytes: &[u8]) -> Act {
+pub(crate) fn send(bytes: &[u8]) -> Act {
     Act::Send(bytes.to_vec())
 }
 

@@ -45,7 +45,7 @@ struct Reply {
 
 /// What went wrong with one request.
 #[derive(Debug)]
-enum Fault {
+pub(in crate::engine) enum Fault {
     /// There was no connection, or it was lost before the answer began, or a proxy said so.
     Unreachable(String),
     /// Connected, but no audio in time.
@@ -251,7 +251,7 @@ async fn read_problem(mut response: Response) -> String {
 }
 
 /// The whole chain of causes on one line; reqwest's own message stops at the first.
-pub(super) fn describe(error: reqwest::Error) -> String {
+pub(in crate::engine) fn describe(error: reqwest::Error) -> String {
     let mut line = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
