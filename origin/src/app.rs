@@ -30,7 +30,7 @@ use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
 use crate::store::{AuditEntry, Store, StoreError, User};
-use crate::{files, metrics_listener, routes, upkeep};
+use crate::{audio, files, metrics_listener, routes, upkeep};
 
 /// The parts of the running server.
 pub struct App {
@@ -50,6 +50,8 @@ pub struct App {
     pub policy: PolicyCenter,
     /// The speech engine.
     pub engine: Arc<dyn Engine>,
+    /// Places for work on audio.
+    pub audio: audio::Workers,
     /// Opens sealed identities.
     pub door: Door,
     /// When logins and personal access tokens were used last.
@@ -168,6 +170,7 @@ impl App {
             guard,
             policy,
             engine,
+            audio: audio::Workers::default(),
             door,
             uses: Uses::default(),
             tasks: TaskTracker::new(),

@@ -14,6 +14,9 @@ mod login;
 mod logins;
 mod logout;
 mod me;
+mod openai_models;
+mod openai_speech;
+mod openai_voices;
 mod output;
 mod outputs;
 mod page;
@@ -24,6 +27,7 @@ mod reset;
 mod status;
 mod tokens;
 mod usage;
+mod voice;
 mod voices;
 
 use std::sync::Arc;
@@ -56,8 +60,16 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/me/usage", get(usage::handler))
         .route("/api/tokens", get(tokens::list).post(tokens::post))
         .route("/api/tokens/{id}", delete(tokens::delete))
-        .route("/api/voices", get(voices::handler))
+        .route("/api/voices", get(voices::get).post(voices::post))
+        .route("/api/voices/{id}", get(voice::get).patch(voice::patch).delete(voice::delete))
+        .route("/api/voices/{id}/preview", get(voice::preview))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
+        .route(
+            "/v1/audio/speech",
+            post(openai_speech::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)),
+        )
+        .route("/v1/audio/voices", get(openai_voices::get).post(openai_voices::post))
+        .route("/v1/models", get(openai_models::handler))
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))

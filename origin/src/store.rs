@@ -19,6 +19,7 @@ mod personal_tokens;
 mod policies;
 mod reservations;
 mod upkeep;
+mod voices;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -47,6 +48,7 @@ pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
 pub use upkeep::{Discarded, Upkeep};
+pub use voices::{OwnVoice, VoiceChange};
 
 /// Longest wait for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -221,7 +223,7 @@ impl Store {
         on_db!(&self.writer, pool => pool.close().await);
     }
 
-    /// What belongs to the caller: outputs, reservations and usage.
+    /// What belongs to the caller: outputs, voices, reservations and usage.
     pub fn of<'a>(&'a self, caller: &'a Caller) -> Owned<'a> {
         Owned::new(self, caller)
     }

@@ -7,6 +7,7 @@ import { begun, over, renew } from "./session.js";
 
 const usualTimeoutMs = 30_000;
 const speechTimeoutMs = 300_000;
+const uploadTimeoutMs = 120_000;
 // A request that changes nothing when it is repeated waits out a rate limit by itself, so
 // that a quick hand on the page is not punished with messages about things it did not do.
 const patienceMs = 20_000;
@@ -48,6 +49,8 @@ export const me = () => read("/api/me");
 export const usage = () => read("/api/me/usage");
 export const voices = () => read("/api/voices");
 export const generate = (speech) => send("POST", "/api/generate", speech, speechTimeoutMs);
+export const addVoice = (form) => exchange("/api/voices", { method: "POST", body: form }, uploadTimeoutMs);
+export const deleteVoice = (id) => patiently(() => send("DELETE", `/api/voices/${encodeURIComponent(id)}`));
 export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
 
 export async function login(username, password) {

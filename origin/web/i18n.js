@@ -39,6 +39,27 @@ const sentences = {
     login_wrong: "That username and password do not match. Try again.",
     registered: "Your account is ready. Log in to begin.",
     session_ended: "Your login has ended. Log in again; your text is still here.",
+    login_too_old: "This asks for a fresh login. Log in again, then repeat it.",
+    my_voices: "My voices",
+    voices_empty: "None yet. A voice is made of a short recording and is yours alone.",
+    voices_useless: "The engine in use cannot speak with voices of your own; they wait for one that can.",
+    voice_new: "Make a voice of a recording",
+    voice_sample: "Recording, 10 to 20 seconds",
+    voice_sample_missing: "Choose a recording, or make one.",
+    voice_record: "Record now",
+    voice_stop: "Stop recording",
+    voice_recording: "Recording…",
+    voice_recorded: "Recorded.",
+    voice_no_microphone: "There is no microphone, or this page may not use it.",
+    voice_name: "Name",
+    voice_transcript: "What is said in it, word for word",
+    voice_consent: "Whose voice is it?",
+    voice_make: "Make the voice",
+    voice_making: "Making the voice…",
+    voice_made: "The voice {name} is ready.",
+    voice_delete: "Delete the voice {name}",
+    voice_delete_sure: "Really delete?",
+    voice_deleted: "The voice {name} was deleted.",
     compose: "Say something",
     text: "Text to speak",
     text_placeholder: "Type or paste the words to be spoken. Chinese and English may be mixed.",
@@ -130,6 +151,27 @@ const sentences = {
     login_wrong: "用户名和密码不匹配，请重试。",
     registered: "账号已创建，请登录。",
     session_ended: "登录已失效，请重新登录。您输入的文字还在。",
+    login_too_old: "这项操作需要重新登录，请登录后再试一次。",
+    my_voices: "我的音色",
+    voices_empty: "还没有。用一小段录音即可制作，只有您自己能使用。",
+    voices_useless: "当前引擎不支持声音克隆，您的音色暂时无法使用。",
+    voice_new: "用录音制作音色",
+    voice_sample: "录音，10 到 20 秒",
+    voice_sample_missing: "请选择一段录音，或者现在录制。",
+    voice_record: "现在录制",
+    voice_stop: "停止录制",
+    voice_recording: "正在录制…",
+    voice_recorded: "录制完成。",
+    voice_no_microphone: "没有麦克风，或此页面无权使用。",
+    voice_name: "名称",
+    voice_transcript: "录音中所说的原文",
+    voice_consent: "这是谁的声音？",
+    voice_make: "制作音色",
+    voice_making: "正在制作…",
+    voice_made: "音色 {name} 已可使用。",
+    voice_delete: "删除音色 {name}",
+    voice_delete_sure: "确定删除？",
+    voice_deleted: "音色 {name} 已删除。",
     compose: "说点什么",
     text: "要朗读的文字",
     text_placeholder: "输入或粘贴要朗读的文字，中英文可以混排。",
@@ -194,6 +236,12 @@ const serverSentences = {
     notice: {
       espeak: "机器人音色（espeak-ng）：仅供试用，不支持声音克隆。",
     },
+    advice: {
+      quiet: "录音音量太低，请靠近麦克风或调高音量。",
+      clipped: "录音音量过大，出现了削波失真，请调低麦克风音量。",
+      short: "录音太短，10 到 20 秒效果更好。",
+      pauses: "录音中停顿太多，请剪掉空白部分。",
+    },
     code: {
       token_missing: "请先登录。",
       token_invalid: "登录凭证无效，请重新登录。",
@@ -208,7 +256,7 @@ const serverSentences = {
       request_invalid: "提交的内容不符合要求。",
       unsupported_media: "服务器不支持这种内容格式。",
       body_too_large: "提交的内容太大。",
-      conflict: "这个用户名已被使用，请换一个。",
+      conflict: "这个名称已被使用，请换一个。",
       rate_limited: "操作太频繁，请稍候再试。",
       concurrency_exceeded: "同时进行的任务太多，请等前面的任务完成。",
       quota_exhausted: "今天的额度不够了，请等额度恢复或缩短文字。",
@@ -270,6 +318,12 @@ export function serverSentence(kind, name) {
   const known = serverSentences[current]?.[kind] ?? {};
   return Object.hasOwn(known, name) ? known[name] : undefined;
 }
+
+/** What the server advises about a recording, in the reader's language. */
+export const adviceSentence = ({ code, detail }) => serverSentence("advice", code) ?? detail;
+
+/** The language of the page: `en` or `zh`. */
+export const language = () => current;
 
 /** Fills the fixed texts under `root` in the current language. */
 export function translate(root) {

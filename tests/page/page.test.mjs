@@ -196,6 +196,42 @@ test("an earlier text can be used again", async () => {
   assert.equal(await focused(), "text");
 });
 
+test("a recording becomes a voice, is heard and deleted", async () => {
+  await hook("voice-new").click();
+  await hook("voice-sample").setInputFiles({ name: "me.wav", mimeType: "audio/wav", buffer: recording(3) });
+  await hook("voice-name").fill("My <b>voice</b>");
+  await hook("voice-transcript").fill("Good morning.");
+  await hook("voice-submit").click();
+  // Without a word on whose voice it is, nothing is sent.
+  assert.equal(await hook("voice-item").count(), 0);
+  await hook("voice-consent-own").check();
+  await hook("voice-submit").click();
+  await hook("voice-item").waitFor();
+  assert.match(await hook("voice-item").innerText(), /My <b>voice<\/b>/);
+  assert.match(await hook("voice-advice").innerText(), /3.0 seconds/);
+  await hook("voice-item").locator("audio").evaluate((audio) => audio.play());
+  await assertPlays(hook("voice-item").locator("audio"));
+  await hook("voice-delete").click();
+  assert.equal(await hook("voice-item").count(), 1, "the first press only asks");
+  await hook("voice-delete").click();
+  await hook("voice-item").waitFor({ state: "detached" });
+});
+
+/** A WAV file with so many seconds of a tone. */
+function recording(seconds) {
+  const rate = 24_000;
+  const samples = Int16Array.from({ length: seconds * rate }, (_, at) => 9_000 * Math.sin((at / rate) * 440 * 2 * Math.PI));
+  const head = Buffer.alloc(44);
+  head.write("RIFF", 0);
+  head.writeUInt32LE(36 + samples.byteLength, 4);
+  head.write("WAVEfmt ", 8);
+  for (const [value, at] of [[16, 16], [rate, 24], [2 * rate, 28]]) head.writeUInt32LE(value, at);
+  for (const [value, at] of [[1, 20], [1, 22], [2, 32], [16, 34]]) head.writeUInt16LE(value, at);
+  head.write("data", 36);
+  head.writeUInt32LE(samples.byteLength, 40);
+  return Buffer.concat([head, Buffer.from(samples.buffer)]);
+}
+
 test("the token is out of reach for scripts", async () => {
   const cookie = (await desk.cookies()).find(({ name }) => name === "cosygate");
   assert.ok(cookie, "the login cookie is set");

@@ -32,19 +32,20 @@ fn full() -> Value {
             "free": {
                 "requests": {"per_minute": 30, "burst": 10}, "body_kb": 256, "in_flight": 8, "jobs_running": 1,
                 "characters_per_request": 500, "characters_per_day": 5000, "generations_per_day": 50,
-                "storage_mb": 200, "retention_days": 7
+                "storage_mb": 200, "retention_days": 7, "voices": 2
             },
             "premium": {
                 "requests": {"per_minute": 60, "burst": 20}, "body_kb": 256, "jobs_running": 1,
                 "characters_per_request": 500, "characters_per_day": 5000, "generations_per_day": 50,
-                "storage_mb": 200, "retention_days": 7
+                "storage_mb": 200, "retention_days": 7, "voices": 2
             }
         },
         "routes": [
             {"path": "/", "methods": ["GET"], "public": true},
             {
                 "path": "/api/generate", "methods": ["POST"], "roles": ["free"], "scopes": ["speech"], "cost": 2,
-                "limit": {"by": "user", "per_minute": 10, "burst": 2}, "fresh_login_s": 900, "metered": true
+                "limit": {"by": "user", "per_minute": 10, "burst": 2}, "fresh_login_s": 900, "body_kb": 2048,
+                "metered": true
             },
             {"path": "/api/live", "methods": ["GET"], "roles": ["free", "premium"], "websocket": true},
             {"prefix": "/api/outputs/", "methods": ["GET", "DELETE"], "roles": ["free", "premium"]}
@@ -231,6 +232,7 @@ fn routes_and_who_may_call_them() {
             "route POST /api/generate: calls counted by user → no limit"
         ]
     );
+    assert_eq!(generate("body_kb", Value::Null), ["route POST /api/generate: request body 2048 KiB → as elsewhere"]);
     assert_eq!(
         generate("metered", json!(false)),
         ["route POST /api/generate: calls are not charged to the day's quota"]

@@ -62,6 +62,7 @@ pub(super) const ROLE: Table = &[
     ("/generations_per_day", value("generations", "per day")),
     ("/storage_mb", value("storage", "MiB")),
     ("/retention_days", value("outputs kept for", "days")),
+    ("/voices", or("0", "voices of their own", "")),
 ];
 
 pub(super) const ROUTE: Table = &[
@@ -71,6 +72,7 @@ pub(super) const ROUTE: Table = &[
     ("/limit/burst", or("no limit", "burst", "")),
     ("/limit/by", or("no limit", "calls counted by", "")),
     ("/fresh_login_s", or("any", "age of the login", "seconds")),
+    ("/body_kb", or("as elsewhere", "request body", "KiB")),
     (
         "/websocket",
         Words::Switch {
