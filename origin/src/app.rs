@@ -46,6 +46,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Bounds guesses at passwords.
     pub guard: Guard,
+    /// Encrypts the secrets of second factors.
+    pub vault: Master,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -149,7 +151,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
-        let guard = Guard::new(&master);
+        let (guard, vault) = (Guard::new(&master), master.child("second factors"));
         let door = Door::new(open_identity_keys(&settings)?);
         make_folder(&settings.blobs_folder())?;
         let blobs = Blobs::open(&settings.blobs_folder())?;
@@ -168,6 +170,7 @@ impl App {
             blobs,
             passwords,
             guard,
+            vault,
             policy,
             engine,
             audio: audio::Workers::default(),

@@ -25,7 +25,9 @@ mod refresh;
 mod register;
 mod reset;
 mod status;
+mod step_up;
 mod tokens;
+mod totp;
 mod usage;
 mod voice;
 mod voices;
@@ -57,6 +59,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/logins/{id}", delete(logins::end))
         .route("/api/me", get(me::handler))
         .route("/api/me/password", post(password::handler))
+        .route("/api/me/step-up", post(step_up::handler))
+        .route("/api/me/totp", post(totp::offer).delete(totp::remove))
+        .route("/api/me/totp/confirm", post(totp::confirm))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/tokens", get(tokens::list).post(tokens::post))
         .route("/api/tokens/{id}", delete(tokens::delete))

@@ -18,6 +18,7 @@ mod outputs;
 mod personal_tokens;
 mod policies;
 mod reservations;
+mod second_factors;
 mod upkeep;
 mod voices;
 
@@ -47,6 +48,7 @@ pub use outputs::{Output, Owned, Usage};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
+pub use second_factors::{SecondFactor, SecondFactors};
 pub use upkeep::{Discarded, Upkeep};
 pub use voices::{OwnVoice, VoiceChange};
 
@@ -246,6 +248,11 @@ impl Store {
     /// Guesses at passwords.
     pub fn guesses(&self) -> Guesses<'_> {
         Guesses::new(self)
+    }
+
+    /// Second factors, for whoever logs somebody in.
+    pub fn second_factors(&self) -> SecondFactors<'_> {
+        SecondFactors::new(self)
     }
 
     /// The revisions of the policy.
