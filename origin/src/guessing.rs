@@ -37,10 +37,10 @@ const MAX_DEVICE_TOKEN: usize = 128;
 
 /// Guesses at one account: in any ten minutes at most ten.
 const AT_ACCOUNT: Rate = Rate { burst: 8, every_ms: 300_000 };
-/// Guesses at the second factor of one account, by whoever knows the password: in a year some fifty
-/// thousand of a million codes, of which three hold at a time. Recovery codes are counted apart, so
-/// that the owner gets in meanwhile.
-const AT_CODES: Rate = Rate { burst: 5, every_ms: 600_000 };
+/// Guesses at the second factor of one account, by whoever knows the password. Three of a million
+/// codes hold at a time, so a year of guessing finds one with a probability of 3 %. Recovery codes
+/// are counted apart, and the owner gets in meanwhile.
+const AT_CODES: Rate = Rate { burst: 5, every_ms: 3_600_000 };
 /// Guesses from one address at all accounts.
 const FROM_ADDRESS: Rate = Rate { burst: 20, every_ms: 30_000 };
 /// Guesses from everywhere at all accounts.
