@@ -29,6 +29,7 @@ use crate::logins::Uses;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
+use crate::shares::Passes;
 use crate::store::{AuditEntry, Store, StoreError, User};
 use crate::{audio, files, metrics_listener, routes, upkeep};
 
@@ -46,6 +47,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Bounds guesses at passwords.
     pub guard: Guard,
+    /// What those who opened a shared link show.
+    pub passes: Passes,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -149,7 +152,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
-        let guard = Guard::new(&master);
+        let (guard, passes) = (Guard::new(&master), Passes::new(&master));
         let door = Door::new(open_identity_keys(&settings)?);
         make_folder(&settings.blobs_folder())?;
         let blobs = Blobs::open(&settings.blobs_folder())?;
@@ -168,6 +171,7 @@ impl App {
             blobs,
             passwords,
             guard,
+            passes,
             policy,
             engine,
             audio: audio::Workers::default(),

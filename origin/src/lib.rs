@@ -64,6 +64,8 @@ pub mod revocation;
 pub mod routes;
 /// The door: only what an edge sealed comes in.
 pub mod seal;
+/// Links to outputs for people without an account.
+pub mod shares;
 /// Ed25519 keys and what is signed with them.
 pub mod signing;
 /// From a text to audio on disk.

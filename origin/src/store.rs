@@ -18,6 +18,7 @@ mod outputs;
 mod personal_tokens;
 mod policies;
 mod reservations;
+mod share_links;
 mod upkeep;
 mod voices;
 
@@ -47,6 +48,7 @@ pub use outputs::{Output, Owned, Usage};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
+pub use share_links::{OpenedLink, ShareLink, ShareLinks, Shared};
 pub use upkeep::{Discarded, Upkeep};
 pub use voices::{OwnVoice, VoiceChange};
 
@@ -241,6 +243,11 @@ impl Store {
     /// Invitations and resets of passwords.
     pub fn invitations(&self) -> Invitations<'_> {
         Invitations::new(self)
+    }
+
+    /// Links to outputs, for whoever has the secret of one.
+    pub fn share_links(&self) -> ShareLinks<'_> {
+        ShareLinks::new(self)
     }
 
     /// Guesses at passwords.

@@ -53,6 +53,10 @@ export const addVoice = (form) => exchange("/api/voices", { method: "POST", body
 export const deleteVoice = (id) => patiently(() => send("DELETE", `/api/voices/${encodeURIComponent(id)}`));
 export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
 
+export const share = (id, wanted) => send("POST", `/api/outputs/${encodeURIComponent(id)}/share`, wanted);
+export const shares = async () => (await read("/api/shares")).shares;
+export const endShare = (id) => send("DELETE", `/api/shares/${encodeURIComponent(id)}`);
+
 export async function login(username, password) {
   const account = await send("POST", "/login", { username, password, cookie: true });
   begun(account.expires_in);

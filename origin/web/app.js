@@ -3,6 +3,7 @@
 //   entry    log in or register      compose  text in, speech out
 //   usage    the day's allowance     history  one's own recordings
 //   logins   where one is logged in
+//   shares   links to one's own recordings
 //   voices   one's own voices
 
 import * as api from "./api.js";
@@ -13,6 +14,7 @@ import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } 
 import { startLanguageSwitch, t } from "./i18n.js";
 import { clearLogins, startLogins } from "./logins.js";
 import { startPlayer } from "./player.js";
+import { clearShares, openShares, startShares } from "./shares.js";
 import { clearUsage, refreshUsage } from "./usage.js";
 import { clearVoices, showVoices, startVoices } from "./voices.js";
 
@@ -108,6 +110,7 @@ function leave() {
   clearHistory();
   clearUsage();
   clearLogins();
+  clearShares();
   clearVoices();
   show("entry");
   focusEntry();
@@ -127,6 +130,7 @@ function goOut() {
   announce("");
 }
 
+startShares({ onProblem: report });
 startLogins(byId("logins"), { onProblem: report, onOut: goOut });
 startLanguageSwitch(byId("language"));
 startPlayer();
@@ -141,6 +145,7 @@ compose.startCompose({
 startHistory({
   voiceName: compose.voiceName,
   onUseAgain: compose.useAgain,
+  onShare: openShares,
   onDeleted: (id) => {
     compose.forget(id);
     attempt(loadUsage);

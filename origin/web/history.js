@@ -27,7 +27,7 @@ const clamped = new ResizeObserver((changes) => {
   for (const { target } of changes) renderExpand(target.closest("li"));
 });
 
-/** `voiceName(id)`, `onUseAgain(entry)`, `onDeleted(id)` and `onProblem(problem)`. */
+/** `voiceName(id)`, `onUseAgain(entry)`, `onShare(entry)`, `onDeleted(id)` and `onProblem(problem)`. */
 export function startHistory(given) {
   handlers = given;
   more.addEventListener("click", showMore);
@@ -103,6 +103,7 @@ function itemOf(entry) {
   part("download").href = api.downloadPath(entry.id);
   part("play").addEventListener("click", () => togglePlay(item));
   part("use-again").addEventListener("click", () => handlers.onUseAgain(entry));
+  part("share").addEventListener("click", () => handlers.onShare(entry));
   part("delete").addEventListener("click", () => askToDelete(item));
   item.querySelector("[data-action=expand]").addEventListener("click", () => {
     spoken.classList.toggle("whole");

@@ -97,6 +97,9 @@ pub struct Role {
     /// Voices that a user may have made of recordings; none if absent.
     #[serde(default)]
     pub voices: u32,
+    /// Links to outputs that hold at a time; none if absent.
+    #[serde(default)]
+    pub share_links: u32,
 }
 
 /// A steady rate with room for a burst.

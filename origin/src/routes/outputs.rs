@@ -50,7 +50,9 @@ pub(super) async fn handler(
     let has_next = outputs.len() > limit;
     outputs.truncate(limit);
     let next = outputs.last().filter(|_| has_next).map(|output| output.id.clone());
-    Ok(Json(json!({"outputs": outputs.iter().map(view).collect::<Vec<_>>(), "next": next})))
+    let shared = app.store.of(&caller).share_counts(app.clock.now_ms()).await?;
+    let outputs: Vec<Value> = outputs.iter().map(|output| view(output, &shared)).collect();
+    Ok(Json(json!({"outputs": outputs, "next": next})))
 }
 
 #[cfg(test)]

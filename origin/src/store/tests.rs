@@ -5,6 +5,8 @@
 mod accounts;
 /// Logins and personal access tokens.
 mod logins;
+/// Links to outputs.
+mod share_links;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use self::accounts::*;
 use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
 };
+use self::share_links::links_open_one_output_and_are_counted;
 use super::*;
 use crate::clock::new_id;
 use crate::logins::tests::a_lost_answer_is_given_again;
@@ -78,6 +81,7 @@ contract! {
     withdrawals_end_logins
     a_lost_answer_is_given_again
     tokens_state_what_the_account_is
+    links_open_one_output_and_are_counted
 }
 
 async fn run_sql(url: &str, sql: String) {

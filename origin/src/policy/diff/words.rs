@@ -63,6 +63,7 @@ pub(super) const ROLE: Table = &[
     ("/storage_mb", value("storage", "MiB")),
     ("/retention_days", value("outputs kept for", "days")),
     ("/voices", or("0", "voices of their own", "")),
+    ("/share_links", or("0", "links to outputs", "")),
 ];
 
 pub(super) const ROUTE: Table = &[
