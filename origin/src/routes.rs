@@ -74,6 +74,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/audio/voices", get(openai_voices::get).post(openai_voices::post))
         .route("/v1/models", get(openai_models::handler))
         .route("/api/outputs", get(outputs::handler))
+        .route("/api/outputs/delete", post(outputs::delete))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/api/outputs/{id}/share", post(share::post))
         .route("/api/shares", get(share::list))

@@ -44,7 +44,7 @@ pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
-pub use outputs::{Output, Owned, Usage};
+pub use outputs::{Output, OutputFilter, Owned, Usage};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};

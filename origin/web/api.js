@@ -78,9 +78,12 @@ export async function endAllLogins() {
   over();
 }
 
-/** One page of the history, newest first; `before` is the `next` of the page above. */
-export function outputs(before) {
-  return read(before ? `/api/outputs?limit=20&before=${encodeURIComponent(before)}` : "/api/outputs?limit=20");
+/** One page of the history, newest first; `before` is the `next` of the page above, `q` a part of the text. */
+export function outputs(before, q) {
+  const query = new URLSearchParams({ limit: 20 });
+  if (before) query.set("before", before);
+  if (q) query.set("q", q);
+  return read(`/api/outputs?${query}`);
 }
 
 /** Asks for one byte of a recording, to learn why an audio element could not play it. */

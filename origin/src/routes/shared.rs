@@ -155,6 +155,7 @@ pub(super) async fn audio(
         media_type: "audio/wav",
         name: format!("cosygate-{}.wav", output.id),
         is_attachment: query.download == 1,
+        made_at: output.created_at,
     };
     let size = u64::try_from(output.bytes).unwrap_or_default();
     let (mut response, range) = match head.answer(&headers, size)? {

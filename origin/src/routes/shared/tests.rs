@@ -240,25 +240,32 @@ async fn links_of_a_disabled_account_lead_nowhere() {
     assert_eq!(fetch(&app, "GET", &other, &[]).await.status.as_u16(), 200);
 }
 
-#[tokio::test]
-async fn a_hundred_thousand_guesses_hit_nothing() {
+/// By HTTP and at the store, near the right secret and far from it; none of them opens anything.
+async fn guess(by_http: usize, at_store: usize) {
     let (app, id) = with_output().await;
     let (path, _) = share(&app, ADA, &id, json!({})).await;
-    for _ in 0..2_000 {
+    for _ in 0..by_http {
         assert_eq!(fetch(&app, "GET", &Secret::new().path(), &[]).await.status.as_u16(), 404);
     }
-    let now_ms = app.app.clock.now_ms();
-    // Close to the right one, and far from it.
-    let right = path.strip_prefix("/s/").unwrap();
-    for _ in 0..98_000 / 2 {
+    let (right, now_ms) = (path.strip_prefix("/s/").unwrap(), app.app.clock.now_ms());
+    for _ in 0..at_store / 2 {
         let mut near = right.to_owned();
         near.replace_range(..8, &Secret::new().path()[3..11]);
         for guess in [Secret::new(), Secret::parse(&near).unwrap()] {
-            assert!(
-                guess.path() == path
-                    || app.app.store.share_links().open(&guess.hash(), now_ms).await.unwrap().is_none()
-            );
+            let opened = app.app.store.share_links().open(&guess.hash(), now_ms).await.unwrap();
+            assert!(opened.is_none(), "{}", guess.path());
         }
     }
     assert_eq!(fetch(&app, "GET", &path, &[]).await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn guesses_hit_nothing() {
+    guess(200, 800).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes without optimisation"]
+async fn a_hundred_thousand_guesses_hit_nothing() {
+    guess(2_000, 98_000).await;
 }
