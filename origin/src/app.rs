@@ -29,6 +29,7 @@ use crate::logins::Uses;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
+use crate::shares::Passes;
 use crate::store::{AuditEntry, Store, StoreError, User};
 use crate::{audio, files, metrics_listener, routes, upkeep};
 
@@ -48,6 +49,8 @@ pub struct App {
     pub guard: Guard,
     /// Encrypts the secrets of second factors.
     pub vault: Master,
+    /// What those who opened a shared link show.
+    pub passes: Passes,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -151,7 +154,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
-        let (guard, vault) = (Guard::new(&master), master.child("second factors"));
+        let (guard, vault, passes) = (Guard::new(&master), master.child("second factors"), Passes::new(&master));
         let door = Door::new(open_identity_keys(&settings)?);
         make_folder(&settings.blobs_folder())?;
         let blobs = Blobs::open(&settings.blobs_folder())?;
@@ -171,6 +174,7 @@ impl App {
             passwords,
             guard,
             vault,
+            passes,
             policy,
             engine,
             audio: audio::Workers::default(),

@@ -14,7 +14,7 @@ use object_store::{ObjectStoreExt, PutPayload};
 
 use crate::caller::Caller;
 use crate::hash::sha256_hex;
-use crate::store::Discarded;
+use crate::store::{Discarded, OpenedLink};
 
 /// File systems allow 255.
 const MAX_NAME_BYTES: usize = 200;
@@ -70,6 +70,11 @@ impl Blobs {
     /// The audio of the caller.
     pub fn of(&self, caller: &Caller) -> UserBlobs {
         UserBlobs { files: PrefixStore::new(Arc::clone(&self.files), folder(caller.user_id())) }
+    }
+
+    /// The audio of whoever made a link, for whoever opened it.
+    pub fn of_link(&self, opened: &OpenedLink) -> UserBlobs {
+        UserBlobs { files: PrefixStore::new(Arc::clone(&self.files), folder(opened.owner())) }
     }
 
     /// Removes audio that nothing refers to any more, half-written or whole.

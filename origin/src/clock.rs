@@ -64,6 +64,21 @@ pub fn rfc3339(ms: i64) -> String {
     date(ms).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
+/// Milliseconds since the epoch of a moment as RFC 3339 writes it, with any offset.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    DateTime::parse_from_rfc3339(text).ok().map(|moment| moment.timestamp_millis())
+}
+
+/// A moment as HTTP writes it (RFC 9110, section 5.6.7): `Mon, 23 Nov 2026 12:00:00 GMT`.
+pub fn http_date(ms: i64) -> String {
+    date(ms).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// Seconds since the epoch of a moment as HTTP writes it; the two obsolete forms are passed over.
+pub fn parse_http_date(text: &str) -> Option<i64> {
+    chrono::NaiveDateTime::parse_from_str(text, "%a, %d %b %Y %H:%M:%S GMT").ok().map(|date| date.and_utc().timestamp())
+}
+
 /// The day in UTC, for example `2026-11-23`.
 pub fn day(ms: i64) -> String {
     date(ms).date_naive().to_string()

@@ -175,27 +175,18 @@ async fn evaluate(
     password: &str,
     audit: &(dyn Fn(&'static str) -> AuditEntry + Sync),
 ) -> Result<Option<User>, Refusal> {
-    let guesses = app.store.guesses();
     // A name that nobody has is not written down: it may be a password.
     let refused = |result| match &user {
         Some(user) => audit(result).on(&user.id),
         None => audit(result),
     };
-    count(app, buckets, &refused("rate_limited"), "passwords").await?;
-    let verified = app.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await;
-    // What was not evaluated was no guess.
-    let is_right = match verified {
-        Ok(is_right) => is_right,
-        Err(refusal) => {
-            guesses.give_back(buckets).await?;
-            return Err(refusal);
-        }
-    };
+    let hash = user.as_ref().map(|user| user.password_hash.as_str());
+    let is_right = guess(app, buckets, password, hash, &refused("rate_limited")).await?;
     if !is_right || user.as_ref().is_none_or(|user| user.disabled_at.is_some()) {
         app.store.audit(&refused("token_invalid")).await?;
         return Ok(None);
     }
-    guesses.give_back(buckets).await?;
+    app.store.guesses().give_back(buckets).await?;
     let Some(mut user) = user else { return Ok(None) };
     // Nobody is kept out because there is no time for a better hash.
     if let Ok(Some(hash)) = app.passwords.renew(password, &user.password_hash).await
@@ -215,6 +206,44 @@ pub async fn count(app: &App, buckets: &[Bucket], refused: &AuditEntry, what: &s
     let wait_s = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX);
     let detail = format!("Too many wrong {what}. Try again in {wait_s} seconds.");
     Err(Problem::new(Code::RateLimited, detail).retry_after(wait_s).into())
+}
+
+/// Whether this is the password of a shared link. Guesses are bounded at the link and from an address.
+///
+/// # Errors
+/// `429 rate_limited` if there were too many guesses.
+pub async fn unlock(app: &App, visit: &Visit, link: &str, hash: &str, password: &str) -> Result<bool, Refusal> {
+    let buckets = [
+        app.guard.bucket("guesses at links from an address", network(visit.address).as_bytes(), &FROM_ADDRESS),
+        app.guard.bucket("guesses at a link", link.as_bytes(), &AT_ACCOUNT),
+    ];
+    let refused = |result| visit.audit(&app.clock, "share_unlock", result).on(link);
+    let is_right = guess(app, &buckets, password, Some(hash), &refused("rate_limited")).await?;
+    if is_right {
+        app.store.guesses().give_back(&buckets).await?;
+    } else {
+        app.store.audit(&refused("token_invalid")).await?;
+    }
+    Ok(is_right)
+}
+
+/// Whether the password is the one of the hash. Counted as wrong until it is given back; what was
+/// not evaluated was no guess.
+async fn guess(
+    app: &App,
+    buckets: &[Bucket],
+    password: &str,
+    hash: Option<&str>,
+    refused: &AuditEntry,
+) -> Result<bool, Refusal> {
+    count(app, buckets, refused, "passwords").await?;
+    match app.passwords.verify(password, hash).await {
+        Ok(is_right) => Ok(is_right),
+        Err(refusal) => {
+            app.store.guesses().give_back(buckets).await?;
+            Err(refusal)
+        }
+    }
 }
 
 /// Where somebody sits: an IPv4 address, or the /64 that one subscriber has of IPv6.

@@ -66,6 +66,8 @@ pub mod routes;
 pub mod seal;
 /// One-time codes beside the password.
 pub mod second_factor;
+/// Links to outputs for people without an account.
+pub mod shares;
 /// Ed25519 keys and what is signed with them.
 pub mod signing;
 /// From a text to audio on disk.

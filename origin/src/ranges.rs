@@ -11,6 +11,7 @@ use futures::{StreamExt as _, stream};
 use gate::Code;
 
 use crate::blobs::UserBlobs;
+use crate::clock::{http_date, parse_http_date};
 use crate::problem::Refusal;
 
 /// How much of a file is in memory at a time.
@@ -26,6 +27,8 @@ pub struct FileHead {
     pub name: String,
     /// The browser saves instead of playing.
     pub is_attachment: bool,
+    /// When the content came to be, in milliseconds since the epoch; it never changes.
+    pub made_at: i64,
 }
 
 /// What a request is answered with.
@@ -37,10 +40,11 @@ pub enum Answer {
 }
 
 impl FileHead {
-    fn common(&self) -> [(HeaderName, String); 4] {
+    fn common(&self) -> [(HeaderName, String); 5] {
         let disposition = if self.is_attachment { "attachment" } else { "inline" };
         [
             (header::ETAG, self.etag()),
+            (header::LAST_MODIFIED, http_date(self.made_at)),
             (header::ACCEPT_RANGES, "bytes".to_owned()),
             (header::CACHE_CONTROL, "private, no-cache".to_owned()),
             (header::CONTENT_DISPOSITION, format!("{disposition}; filename=\"{}\"", self.name)),
@@ -54,7 +58,14 @@ impl FileHead {
     /// The answer to somebody who has this very content already. Asks for no size, so that nothing
     /// need be read or made for it.
     pub fn not_modified(&self, headers: &HeaderMap) -> Option<Response> {
-        let has_it = matches_any(headers, header::IF_NONE_MATCH, &self.etag());
+        // A date counts only where there is no tag (RFC 9110, section 13.1.3).
+        let has_it = match headers.contains_key(header::IF_NONE_MATCH) {
+            true => matches_any(headers, header::IF_NONE_MATCH, &self.etag()),
+            false => headers
+                .get(header::IF_MODIFIED_SINCE)
+                .and_then(|value| parse_http_date(value.to_str().ok()?))
+                .is_some_and(|since| self.made_at.div_euclid(1000) <= since),
+        };
         has_it.then(|| (StatusCode::NOT_MODIFIED, self.common()).into_response())
     }
 
@@ -66,7 +77,7 @@ impl FileHead {
         if let Some(response) = self.not_modified(headers) {
             return Ok(Answer::Done(response));
         }
-        let (status, range) = match wanted(headers, &self.etag(), size) {
+        let (status, range) = match wanted(headers, &[self.etag(), http_date(self.made_at)], size) {
             Wanted::Whole => (StatusCode::OK, 0..size),
             Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
             Wanted::Outside => {
@@ -124,11 +135,11 @@ pub async fn stream(blobs: UserBlobs, id: String, range: Range<u64>) -> Result<B
     Ok(Body::from_stream(stream::once(async { Ok(first) }).chain(rest)))
 }
 
-fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
+fn wanted(headers: &HeaderMap, validators: &[String], size: u64) -> Wanted {
     let mut ranges = headers.get_all(header::RANGE).iter();
     let (Some(range), None) = (ranges.next(), ranges.next()) else { return Wanted::Whole };
-    // A date in If-Range never matches: there is no Last-Modified here.
-    let is_current = headers.get(header::IF_RANGE).is_none_or(|value| value == etag);
+    // What is under one name never changes, so that its date is as strong as its tag (section 8.8.2.2).
+    let is_current = headers.get(header::IF_RANGE).is_none_or(|value| validators.iter().any(|known| value == known));
     match range.to_str() {
         Ok(range) if is_current => part(range, size),
         _ => Wanted::Whole,

@@ -24,6 +24,8 @@ mod password;
 mod refresh;
 mod register;
 mod reset;
+mod share;
+mod shared;
 mod status;
 mod step_up;
 mod tokens;
@@ -35,6 +37,7 @@ mod voices;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use gate::Code;
@@ -76,7 +79,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/audio/voices", get(openai_voices::get).post(openai_voices::post))
         .route("/v1/models", get(openai_models::handler))
         .route("/api/outputs", get(outputs::handler))
+        .route("/api/outputs/delete", post(outputs::delete))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
+        .route("/api/outputs/{id}/share", post(share::post))
+        .route("/api/shares", get(share::list))
+        .route("/api/shares/{id}", delete(share::delete))
+        .route("/s/{secret}", get(shared::page).post(shared::unlock).layer(DefaultBodyLimit::max(shared::FORM_BYTES)))
+        .route("/s/{secret}/audio", get(shared::audio))
         .route("/download/{id}", get(download::handler).delete(output::delete))
         .route("/api/admin/users", get(admin_users::list))
         .route("/api/admin/users/{id}", get(admin_users::get).patch(admin_users::patch))

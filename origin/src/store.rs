@@ -19,6 +19,7 @@ mod personal_tokens;
 mod policies;
 mod reservations;
 mod second_factors;
+mod share_links;
 mod upkeep;
 mod voices;
 
@@ -44,11 +45,12 @@ pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
-pub use outputs::{Output, Owned, Usage};
+pub use outputs::{Output, OutputFilter, Owned, Usage};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
 pub use second_factors::{SecondFactor, SecondFactors};
+pub use share_links::{OpenedLink, ShareLink, ShareLinks, Shared};
 pub use upkeep::{Discarded, Upkeep};
 pub use voices::{OwnVoice, VoiceChange};
 
@@ -243,6 +245,11 @@ impl Store {
     /// Invitations and resets of passwords.
     pub fn invitations(&self) -> Invitations<'_> {
         Invitations::new(self)
+    }
+
+    /// Links to outputs, for whoever has the secret of one.
+    pub fn share_links(&self) -> ShareLinks<'_> {
+        ShareLinks::new(self)
     }
 
     /// Guesses at passwords.

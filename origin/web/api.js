@@ -76,6 +76,10 @@ export async function stepUp(proof) {
   begun(account.expires_in);
 }
 
+export const share = (id, wanted) => send("POST", `/api/outputs/${encodeURIComponent(id)}/share`, wanted);
+export const shares = async () => (await read("/api/shares")).shares;
+export const endShare = (id) => send("DELETE", `/api/shares/${encodeURIComponent(id)}`);
+
 /** `code` is what `codeOf` makes, for an account that has a second factor. */
 export async function login(username, password, code = {}) {
   const account = await send("POST", "/login", { username, password, ...code, cookie: true });
@@ -98,9 +102,12 @@ export async function endAllLogins() {
   over();
 }
 
-/** One page of the history, newest first; `before` is the `next` of the page above. */
-export function outputs(before) {
-  return read(before ? `/api/outputs?limit=20&before=${encodeURIComponent(before)}` : "/api/outputs?limit=20");
+/** One page of the history, newest first; `before` is the `next` of the page above, `q` a part of the text. */
+export function outputs(before, q) {
+  const query = new URLSearchParams({ limit: 20 });
+  if (before) query.set("before", before);
+  if (q) query.set("q", q);
+  return read(`/api/outputs?${query}`);
 }
 
 /** Asks for one byte of a recording, to learn why an audio element could not play it. */

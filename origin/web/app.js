@@ -3,6 +3,7 @@
 //   entry    log in or register      compose  text in, speech out
 //   usage    the day's allowance     history  one's own recordings
 //   logins   where one is logged in
+//   shares   links to one's own recordings
 //   voices   one's own voices
 //   factor   the second factor; step-up asks for it, or for the password, again
 
@@ -17,6 +18,7 @@ import { startPlayer } from "./player.js";
 import { clearSecondFactor, needSecondFactor, startSecondFactor } from "./second-factor.js";
 import { renew } from "./session.js";
 import { startStepUp } from "./step-up.js";
+import { clearShares, openShares, startShares } from "./shares.js";
 import { clearUsage, refreshUsage } from "./usage.js";
 import { clearVoices, showVoices, startVoices } from "./voices.js";
 
@@ -120,6 +122,7 @@ function leave() {
   clearUsage();
   clearLogins();
   clearSecondFactor();
+  clearShares();
   clearVoices();
   show("entry");
   focusEntry();
@@ -139,6 +142,7 @@ function goOut() {
   announce("");
 }
 
+startShares({ onProblem: report });
 startLogins(byId("logins"), { onProblem: report, onOut: goOut });
 startStepUp();
 startSecondFactor(byId("factor"), {
@@ -160,6 +164,7 @@ compose.startCompose({
 startHistory({
   voiceName: compose.voiceName,
   onUseAgain: compose.useAgain,
+  onShare: openShares,
   onDeleted: (id) => {
     compose.forget(id);
     attempt(loadUsage);

@@ -14,8 +14,14 @@ const template = document.getElementById("history-template");
 const dialog = document.getElementById("delete-dialog");
 const confirmDelete = document.getElementById("delete-confirm");
 
-const labelCharacters = 60;
+const search = document.getElementById("history-search");
 
+const labelCharacters = 60;
+// How long somebody pauses who has finished typing.
+const pauseMs = 300;
+
+let query = "";
+let typing = 0;
 let next = null;
 let loaded = false;
 let doomed = null;
@@ -27,10 +33,14 @@ const clamped = new ResizeObserver((changes) => {
   for (const { target } of changes) renderExpand(target.closest("li"));
 });
 
-/** `voiceName(id)`, `onUseAgain(entry)`, `onDeleted(id)` and `onProblem(problem)`. */
+/** `voiceName(id)`, `onUseAgain(entry)`, `onShare(entry)`, `onDeleted(id)` and `onProblem(problem)`. */
 export function startHistory(given) {
   handlers = given;
   more.addEventListener("click", showMore);
+  search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(find, pauseMs);
+  });
   document.getElementById("delete-cancel").addEventListener("click", () => dialog.close());
   confirmDelete.addEventListener("click", removeDoomed);
   onLanguageChange(renderHistory);
@@ -39,7 +49,10 @@ export function startHistory(given) {
 /** Shows the newest page; when it cannot be had now, the button below asks for it again. */
 export async function loadHistory() {
   try {
-    append(await api.outputs(null));
+    const asked = query;
+    const page = await api.outputs(null, asked);
+    // Whoever typed on has asked for something else since.
+    if (asked === query) append(page);
   } catch (problem) {
     more.hidden = false;
     throw problem;
@@ -48,11 +61,29 @@ export async function loadHistory() {
 
 export function clearHistory() {
   if (dialog.open) dialog.close();
+  clearTimeout(typing);
+  search.value = "";
+  query = "";
+  emptyList();
+}
+
+function emptyList() {
   for (const item of entries.keys()) discard(item);
   next = null;
   loaded = false;
   more.hidden = true;
   empty.hidden = true;
+}
+
+async function find() {
+  if (search.value.trim() === query) return;
+  query = search.value.trim();
+  emptyList();
+  try {
+    await loadHistory();
+  } catch (problem) {
+    handlers.onProblem(problem);
+  }
 }
 
 /** Puts a new entry on top. */
@@ -64,13 +95,16 @@ export function addToHistory(entry) {
 /** Writes every text that depends on the language or on the names of the voices. */
 export function renderHistory() {
   for (const item of entries.keys()) renderItem(item);
+  empty.textContent = t(query ? "history_none" : "history_empty");
   empty.hidden = !loaded || entries.size > 0;
 }
 
 async function showMore() {
   more.disabled = true;
   try {
-    const page = await api.outputs(next);
+    const asked = query;
+    const page = await api.outputs(next, asked);
+    if (asked !== query) return;
     const first = append(page);
     // The button may be gone; the reader goes on with the first new entry.
     first?.querySelector("[data-test=play]").focus({ preventScroll: true });
@@ -103,6 +137,7 @@ function itemOf(entry) {
   part("download").href = api.downloadPath(entry.id);
   part("play").addEventListener("click", () => togglePlay(item));
   part("use-again").addEventListener("click", () => handlers.onUseAgain(entry));
+  part("share").addEventListener("click", () => handlers.onShare(entry));
   part("delete").addEventListener("click", () => askToDelete(item));
   item.querySelector("[data-action=expand]").addEventListener("click", () => {
     spoken.classList.toggle("whole");

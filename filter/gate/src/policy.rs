@@ -101,6 +101,9 @@ pub struct Role {
     /// set one up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub second_factor: bool,
+    /// Links to outputs that hold at a time; none if absent.
+    #[serde(default)]
+    pub share_links: u32,
 }
 
 /// A steady rate with room for a burst.

@@ -47,6 +47,7 @@ pub(super) async fn handler(
         media_type: format.media_type(),
         name: format!("cosygate-{id}.{format}"),
         is_attachment: query.download == 1,
+        made_at: output.created_at,
     };
     if let Some(response) = head.not_modified(&headers) {
         return Ok(response);

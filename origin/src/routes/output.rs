@@ -1,5 +1,6 @@
 //! `GET` and `DELETE /api/outputs/{id}`: one entry of the history.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -22,7 +23,8 @@ pub(super) async fn get(
     ObjectId(id): ObjectId,
 ) -> Result<Json<Value>, Refusal> {
     let output = app.store.of(&caller).output(&id).await?.ok_or_else(Refusal::not_found)?;
-    Ok(Json(view(&output)))
+    let shared = app.store.of(&caller).share_counts(app.clock.now_ms()).await?;
+    Ok(Json(view(&output, &shared)))
 }
 
 /// Removes audio and entry: `204`.
@@ -37,8 +39,8 @@ pub(super) async fn delete(
     }
 }
 
-/// An output as clients see it.
-pub(super) fn view(output: &Output) -> Value {
+/// An output as clients see it; `shared` has the number of its links, if any.
+pub(super) fn view(output: &Output, shared: &HashMap<String, i64>) -> Value {
     json!({
         "id": output.id,
         "text": output.text,
@@ -49,6 +51,7 @@ pub(super) fn view(output: &Output) -> Value {
         "bytes": output.bytes,
         "sample_rate": output.sample_rate,
         "project_id": output.project_id,
+        "share_links": shared.get(&output.id).copied().unwrap_or_default(),
         "audio_url": format!("/download/{}", output.id),
         "created_at": rfc3339(output.created_at),
     })

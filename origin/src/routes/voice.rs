@@ -82,6 +82,7 @@ pub(super) async fn preview(
         media_type: Format::Wav.media_type(),
         name: format!("cosygate-voice-{id}.wav"),
         is_attachment: false,
+        made_at: voice.created_at,
     };
     let (mut response, range) = match head.answer(&headers, u64::try_from(voice.bytes).unwrap_or_default())? {
         Answer::Done(response) => return Ok(response),

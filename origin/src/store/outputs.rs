@@ -60,6 +60,29 @@ pub struct Usage {
     pub storage_bytes: i64,
 }
 
+/// Which outputs are looked for; what is none does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputFilter {
+    /// A part of the text; of the letters that ASCII has, small and capital ones are alike.
+    pub text: Option<String>,
+    /// The user's own label.
+    pub project_id: Option<String>,
+    /// The voice's id.
+    pub voice: Option<String>,
+    /// Not made before this, in milliseconds since the epoch.
+    pub since_ms: Option<i64>,
+    /// Made before this.
+    pub until_ms: Option<i64>,
+}
+
+impl OutputFilter {
+    /// What LIKE is told: the text is only a text, whatever signs it has.
+    fn pattern(&self) -> String {
+        let text = self.text.as_deref().unwrap_or_default();
+        format!("%{}%", text.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
+    }
+}
+
 /// Queries on what belongs to one user.
 pub struct Owned<'a> {
     pub(super) store: &'a Store,
@@ -95,6 +118,39 @@ impl<'a> Owned<'a> {
         Ok(on_db!(&self.store.reader, pool => {
             let before = before.unwrap_or("~");
             sqlx::query_as(SQL).bind(self.owner.user_id()).bind(before).bind(limit).fetch_all(pool).await?
+        }))
+    }
+
+    /// As [`Self::outputs`], of those that `wanted` names.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn search(
+        &self,
+        wanted: &OutputFilter,
+        before: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Output>, StoreError> {
+        // Both sides are made small by the database, so that they agree on what a small letter is.
+        const SQL: &str = "SELECT id, text, voice, engine, characters, frames, sample_rate, bytes, sha256, \
+                           project_id, created_at FROM outputs WHERE user_id = $1 AND id < $2 \
+                           AND created_at >= $3 AND created_at < $4 \
+                           AND LOWER(text) LIKE LOWER($5) ESCAPE '!' \
+                           AND voice = COALESCE($6, voice) \
+                           AND COALESCE(project_id, '') = COALESCE($7, project_id, '') \
+                           ORDER BY id DESC LIMIT $8";
+        Ok(on_db!(&self.store.reader, pool => {
+            sqlx::query_as(SQL)
+                .bind(self.owner.user_id())
+                .bind(before.unwrap_or("~"))
+                .bind(wanted.since_ms.unwrap_or(i64::MIN))
+                .bind(wanted.until_ms.unwrap_or(i64::MAX))
+                .bind(wanted.pattern())
+                .bind(&wanted.voice)
+                .bind(&wanted.project_id)
+                .bind(limit)
+                .fetch_all(pool)
+                .await?
         }))
     }
 

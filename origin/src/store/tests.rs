@@ -7,6 +7,8 @@ mod accounts;
 mod logins;
 /// Second factors.
 mod second_factors;
+/// Links to outputs.
+mod share_links;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
 };
 use self::second_factors::a_second_factor_is_used_step_by_step;
+use self::share_links::links_open_one_output_and_are_counted;
 use super::*;
 use crate::clock::new_id;
 use crate::logins::tests::a_lost_answer_is_given_again;
@@ -82,6 +85,7 @@ contract! {
     a_lost_answer_is_given_again
     tokens_state_what_the_account_is
     a_second_factor_is_used_step_by_step
+    links_open_one_output_and_are_counted
 }
 
 async fn run_sql(url: &str, sql: String) {

@@ -67,6 +67,7 @@ pub(super) const ROLE: Table = &[
         "/second_factor",
         Words::Switch { on: "a second factor is demanded", off: "no second factor is demanded any more" },
     ),
+    ("/share_links", or("0", "links to outputs", "")),
 ];
 
 pub(super) const ROUTE: Table = &[

@@ -53,6 +53,10 @@ async fn parts_conditions_and_refusals() {
     let (app, target) = with_output().await;
     let whole = fetch(&app, "GET", &target, &[]).await;
     let tag = whole.header("etag");
+    let made = "Mon, 23 Nov 2026 12:00:00 GMT";
+    assert_eq!(whole.header("last-modified"), made);
+    let known = fetch(&app, "GET", &target, &[("if-modified-since", made)]).await;
+    assert_eq!((known.status.as_u16(), known.body.len()), (304, 0));
     let weak = format!("W/{tag}");
     let several = format!("\"other\", {tag}");
     let last = format!("bytes {}-{}/{SIZE}", SIZE - 5, SIZE - 1);
@@ -64,7 +68,11 @@ async fn parts_conditions_and_refusals() {
         (&[("range", "bytes=0-4"), ("if-range", tag)], 206, 0..5, format!("bytes 0-4/{SIZE}")),
         (&[("range", "bytes=0-4"), ("if-range", &weak)], 200, 0..SIZE, String::new()),
         (&[("range", "bytes=0-4"), ("if-range", "\"other\"")], 200, 0..SIZE, String::new()),
-        (&[("range", "bytes=0-4"), ("if-range", "Mon, 23 Nov 2026 12:00:00 GMT")], 200, 0..SIZE, String::new()),
+        (&[("range", "bytes=0-4"), ("if-range", made)], 206, 0..5, format!("bytes 0-4/{SIZE}")),
+        (&[("range", "bytes=0-4"), ("if-range", "Mon, 23 Nov 2026 12:00:01 GMT")], 200, 0..SIZE, String::new()),
+        (&[("if-none-match", "\"other\""), ("if-modified-since", made)], 200, 0..SIZE, String::new()),
+        (&[("if-modified-since", "Mon, 23 Nov 2026 11:59:59 GMT")], 200, 0..SIZE, String::new()),
+        (&[("if-modified-since", "yesterday")], 200, 0..SIZE, String::new()),
         (&[("range", "bytes=0-4,6-7")], 200, 0..SIZE, String::new()),
         (&[("range", "bytes=0-4"), ("range", "bytes=6-7")], 200, 0..SIZE, String::new()),
         (&[("if-none-match", "\"other\"")], 200, 0..SIZE, String::new()),
