@@ -21,7 +21,7 @@ async fn speech_is_stored_listed_and_charged() {
     let expected = json!({
         "id": id, "text": "你好, world", "voice": "first", "engine": "fake", "characters": 9, "seconds": 1.0,
         "bytes": 48_044, "sample_rate": 24_000, "project_id": "a.B_c-1", "audio_url": format!("/download/{id}"),
-        "created_at": "2026-11-23T12:00:00Z",
+        "created_at": "2026-11-23T12:00:00Z", "share_links": 0,
     });
     assert_eq!(entry, expected);
     assert_eq!(app.get(ADA, "/api/outputs").await.json(), json!({"outputs": [entry], "next": null}));
