@@ -3,6 +3,7 @@
 //! Names the request, catches panics, writes problems, adds the headers of a careful web server,
 //! logs one line and counts.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -74,7 +75,11 @@ fn visit(app: &App, headers: &HeaderMap) -> Visit {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_plain);
     let is_secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     let request_id = given.map_or_else(|| new_id(started_ms), str::to_owned);
-    Visit { request_id, started_ms, policy_rev: 0, is_secure }
+    // The edge appends whom it saw; what stands before that is the client's own word.
+    let hops = headers.get_all("x-forwarded-for").iter().next_back().and_then(|hops| hops.to_str().ok());
+    let address = hops.and_then(|hops| hops.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    let address = address.map(|address| address.to_string());
+    Visit { request_id, started_ms, policy_rev: 0, is_secure, via: "origin".to_owned(), address }
 }
 
 /// The refusal that a handler gave, or one that fits an error which no handler of ours made.

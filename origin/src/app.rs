@@ -227,7 +227,7 @@ pub async fn add_user(
         created_at: now_ms,
         disabled_at: None,
     };
-    let audit = AuditEntry::of_system(now_ms, "user_add").on(&user.id);
+    let audit = AuditEntry::of_system(now_ms, "user_add").on_user(&user.id);
     store.accounts().add(&user, &audit).await?;
     Ok(user)
 }
@@ -321,6 +321,7 @@ pub async fn serve(app: Arc<App>, stop: CancellationToken) -> Result<(), AppErro
     serving.abort();
     ended.cancel();
     background.close();
+    upkeep::sign_audit(&app, app.clock.now_ms()).await;
     // The metrics listener may hold an idle connection; nothing waits for that.
     let _ = tokio::time::timeout(Duration::from_secs(1), background.wait()).await;
     let _ = tokio::time::timeout(Duration::from_secs(2), app.store.close()).await;

@@ -8,7 +8,7 @@ use gate::{Code, Problem};
 
 use crate::clock::Clock;
 use crate::problem::Refusal;
-use crate::store::AuditEntry;
+use crate::store::{AuditEntry, Personal};
 
 /// The role that administers.
 pub const ADMIN_ROLE: &str = "admin";
@@ -24,6 +24,10 @@ pub struct Visit {
     pub policy_rev: u64,
     /// The client speaks TLS with the edge.
     pub is_secure: bool,
+    /// The edge that let it pass, `edge:<region>`; `origin` if none did.
+    pub via: String,
+    /// The client's address as the edge saw it.
+    pub address: Option<String>,
 }
 
 /// A user whose identity the edge vouches for.
@@ -49,14 +53,13 @@ impl Visit {
     pub fn audit(&self, clock: &Clock, action: &'static str, result: &'static str) -> AuditEntry {
         let at = clock.now_ms();
         AuditEntry {
-            at,
             request_id: self.request_id.clone(),
-            user_id: None,
-            action,
-            object: None,
+            via: self.via.clone().into(),
             result,
             duration_ms: at.saturating_sub(self.started_ms),
             policy_rev: i64::try_from(self.policy_rev).unwrap_or(i64::MAX),
+            personal: Personal { address: self.address.clone(), ..Personal::default() },
+            ..AuditEntry::of_system(at, action)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The command line, on one screen.
 
+mod audit;
 mod config;
 mod keys;
 mod policy;
@@ -51,6 +52,9 @@ enum Command {
     /// Add and list users, change roles.
     #[command(subcommand)]
     User(user::Command),
+    /// Check and print the audit.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Judge tokens.
     #[command(subcommand)]
     Token(token::Command),
@@ -72,6 +76,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => keys::run(&settings, command).await,
         Command::Revoke(command) => revoke::run(&settings, command).await,
         Command::User(command) => user::run(&settings, command).await,
+        Command::Audit(command) => audit::run(&settings, command).await,
         Command::Token(command) => token::run(&settings, command).await,
         Command::Migrate => {
             app::open_store(&settings).await?.close().await;

@@ -103,7 +103,7 @@ fn about(kid: &str, purpose: &str) -> String {
 /// The database failed.
 pub async fn make_first(store: &Store, master: &Master, now_ms: i64) -> Result<(), KeyError> {
     let known = store.keys().all().await?;
-    for purpose in [Purpose::Issuer, Purpose::Root] {
+    for purpose in [Purpose::Issuer, Purpose::Root, Purpose::Audit] {
         if known.iter().all(|key| key.purpose != purpose.as_str()) {
             match add(store, master, purpose, Some(now_ms), &AuditEntry::of_system(now_ms, "key_make")).await {
                 // Another origin was faster.

@@ -12,6 +12,8 @@ pub mod accounts;
 pub mod answer;
 /// Putting the parts together, serving, stopping.
 pub mod app;
+/// Checkpoints of the audit, and its verifier.
+pub mod audit;
 /// Audio on disk.
 pub mod blobs;
 /// What edges are handed.

@@ -3,6 +3,7 @@
 mod admin_edges;
 mod admin_policy;
 mod admin_revocations;
+mod audit;
 mod download;
 mod edge_bundle;
 mod edge_list;
@@ -26,6 +27,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use gate::Code;
 
+pub use audit::view as audit_view;
+
 use crate::app::App;
 use crate::problem::Refusal;
 use crate::{answer, quota, seal};
@@ -42,6 +45,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/logout", post(logout::handler))
         .route("/api/me", get(me::handler))
         .route("/api/me/usage", get(usage::handler))
+        .route("/api/me/audit", get(audit::own))
         .route("/api/voices", get(voices::handler))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
         .route("/api/outputs", get(outputs::handler))
@@ -51,6 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/admin/policy/history", get(admin_policy::history))
         .route("/api/admin/edges", get(admin_edges::handler))
         .route("/api/admin/revocations", get(admin_revocations::get).post(admin_revocations::post))
+        .route("/api/admin/audit", get(audit::all))
         .route("/internal/edge/bundle", get(edge_bundle::handler))
         .route("/internal/edge/list", get(edge_list::handler))
         .fallback(async || Refusal::not_found())

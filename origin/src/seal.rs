@@ -110,7 +110,7 @@ pub async fn require(State(app): State<Arc<App>>, visit: Visit, mut request: Req
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     match app.door.open(request.headers(), request.method(), target, app.clock.now_s()) {
         Ok(sealed) => {
-            let visit = Visit { policy_rev: sealed.rev, ..visit };
+            let visit = Visit { policy_rev: sealed.rev, via: sealed.iss.to_string(), ..visit };
             if target.starts_with(EDGE_PREFIX) {
                 request.extensions_mut().insert(visit);
                 if let Some(edge) = Edge::from_sealed(&sealed) {

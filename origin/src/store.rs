@@ -31,7 +31,10 @@ use crate::files::PRIVATE;
 
 pub use accounts::{Accounts, User};
 pub use admin::Administration;
-pub use audit::AuditEntry;
+pub use audit::{
+    AuditEntry, AuditFilter, AuditRow, AuditTrail, Checkpoint, FIRST_HASH, Head, Object, Personal, Subject, TrailRow,
+    personal_hash, subject_of, user_object,
+};
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
@@ -189,7 +192,7 @@ impl Store {
             Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
             Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
-        Ok(())
+        self.chain_older_audit().await
     }
 
     /// Whether one origin alone uses this database: a SQLite file belongs to one process.
@@ -240,6 +243,11 @@ impl Store {
     /// The keys that origins sign with.
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(self)
+    }
+
+    /// The audit.
+    pub fn trail(&self) -> AuditTrail<'_> {
+        AuditTrail::new(self)
     }
 
     /// What only administrators see.

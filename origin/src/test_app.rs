@@ -281,7 +281,14 @@ impl TestApp {
 
 /// A permit for tests of the store.
 pub(crate) fn caller(user_id: &str, role: &str) -> Caller {
-    let visit = Visit { request_id: "request".to_owned(), started_ms: NOW_MS, policy_rev: 1, is_secure: false };
+    let visit = Visit {
+        request_id: "request".to_owned(),
+        started_ms: NOW_MS,
+        policy_rev: 1,
+        is_secure: false,
+        via: "edge:local".to_owned(),
+        address: Some("192.0.2.7".to_owned()),
+    };
     let sealed = Sealed {
         iss: "edge:local".to_owned().into(),
         aud: AUDIENCE.to_owned().into(),

@@ -5,12 +5,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::audit;
 use crate::clock;
 use crate::problem::Refusal;
 use crate::store::StoreError;
 
 const EVERY: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
+/// How many rows one statement handles.
+const STEP: i64 = 1000;
 /// Whoever marked audio removes it at once; the housekeeper only takes what is left.
 const OTHERS_TURN_MS: i64 = 30_000;
 
@@ -61,8 +64,25 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     app.store.control().forget_revocations(now_ms).await?;
     app.store.issued().forget(now_ms).await?;
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
+    while app.store.trail().forget_personal(now_ms.saturating_sub(audit::PERSONAL_DAYS * DAY_MS), STEP).await? > 0 {}
+    sign_audit(app, now_ms).await;
     upkeep.forget_usage_before(&clock::day(now_ms.saturating_sub(2 * DAY_MS))).await?;
     Ok(())
+}
+
+/// Signs for what the audit has become. That rows are gone is no reason to stop serving, but one to
+/// wake somebody.
+pub async fn sign_audit(app: &App, now_ms: i64) {
+    let file = app.settings.audit_file();
+    let signed = audit::checkpoint(&app.store, app.policy.master_key(), &file, now_ms).await;
+    metrics::gauge!("cosygate_audit_broken").set(if matches!(signed, Err(audit::AuditError::Short { .. })) {
+        1.0
+    } else {
+        0.0
+    });
+    if let Err(error) = signed {
+        tracing::error!(%error, "no checkpoint of the audit; the next round tries again");
+    }
 }
 
 /// Removes audio that was marked until `until_ms`. What cannot be removed stays marked.

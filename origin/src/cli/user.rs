@@ -133,7 +133,10 @@ async fn withdraw(
     let now_ms = Clock::system().now_ms();
     let withdrawal = Withdrawal { whose: Whose::User, subject: &user.id, author: &super::author(), reason };
     let record = revocation::record(withdrawal, &current_document(store).await?, now_ms);
-    Ok((record.map_err(anyhow::Error::msg)?, AuditEntry::of_system(now_ms, action).on(&user.id)))
+    Ok((
+        record.map_err(anyhow::Error::msg)?,
+        AuditEntry::of_system(now_ms, action).on_user(&user.id).via(super::author()),
+    ))
 }
 
 /// Refuses a role that the newest policy does not have; before the first start the built-in one

@@ -41,6 +41,8 @@ macro_rules! contract {
     };
 }
 
+pub(crate) use contract;
+
 contract! {
     accounts_have_unique_names
     outputs_belong_to_their_owner
@@ -59,7 +61,7 @@ contract! {
     edges_report
 }
 
-async fn run_sql(url: &str, sql: String) {
+pub(crate) async fn run_sql(url: &str, sql: String) {
     let pool = PgPool::connect(url).await.unwrap();
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
     pool.close().await;
