@@ -114,6 +114,15 @@ pub fn open_master(settings: &Settings) -> Result<Master, AppError> {
     Ok(Master::parse(&text).map_err(CenterError::from)?)
 }
 
+/// Opens the folder of audio, making it if need be.
+///
+/// # Errors
+/// The folder.
+pub fn open_blobs(settings: &Settings) -> Result<Blobs, AppError> {
+    make_folder(&settings.blobs_folder())?;
+    Ok(Blobs::open(&settings.blobs_folder())?)
+}
+
 impl App {
     /// Puts the server together; makes keys, tables, policy and administrator at the first start.
     ///
@@ -142,8 +151,7 @@ impl App {
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
         let door = Door::new(open_identity_keys(&settings)?);
-        make_folder(&settings.blobs_folder())?;
-        let blobs = Blobs::open(&settings.blobs_folder())?;
+        let blobs = open_blobs(&settings)?;
         let edge = EdgeConfig {
             region: settings.region.clone(),
             filter_wasm: std::path::absolute(&settings.filter_wasm)

@@ -42,6 +42,8 @@ pub mod keys;
 pub mod metrics_listener;
 /// The control plane: the policy and its revisions.
 pub mod policy;
+/// Exporting and erasing what is a user's.
+pub mod privacy;
 /// How a handler refuses.
 pub mod problem;
 /// What is left of the caller's day, told to the edge.

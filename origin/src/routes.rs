@@ -7,6 +7,7 @@ mod audit;
 mod download;
 mod edge_bundle;
 mod edge_list;
+mod export;
 mod generate;
 mod jwks;
 mod login;
@@ -43,8 +44,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/register", post(register::handler))
         .route("/login", post(login::handler))
         .route("/logout", post(logout::handler))
-        .route("/api/me", get(me::handler))
+        .route("/api/me", get(me::handler).delete(me::delete))
         .route("/api/me/usage", get(usage::handler))
+        .route("/api/me/export", get(export::get).post(export::post))
+        .route("/api/me/export/file", get(export::file))
         .route("/api/me/audit", get(audit::own))
         .route("/api/voices", get(voices::handler))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))

@@ -9,11 +9,14 @@ mod accounts;
 mod admin;
 mod audit;
 mod control;
+mod erasure;
+mod exports;
 mod issued;
 mod keys;
 mod outputs;
 mod policies;
 mod reservations;
+mod tables;
 mod upkeep;
 
 use std::fs::OpenOptions;
@@ -36,11 +39,14 @@ pub use audit::{
     personal_hash, subject_of, user_object,
 };
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
+pub use erasure::Erasures;
+pub use exports::{Export, ExportState};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use outputs::{Output, Owned, Usage};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
+pub use tables::{Erasure, Snapshot, TABLES, Table};
 pub use upkeep::{Discarded, Upkeep};
 
 /// Longest wait for a connection or a lock.
@@ -164,6 +170,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is erased must not stay in the file.
+            .pragma("secure_delete", "ON")
             .busy_timeout(PATIENCE);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
         let writer = Db::Sqlite(pool(1).connect_with(options.clone()).await?);
@@ -243,6 +251,11 @@ impl Store {
     /// The keys that origins sign with.
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(self)
+    }
+
+    /// Removing users.
+    pub fn erasures(&self) -> Erasures<'_> {
+        Erasures::new(self)
     }
 
     /// The audit.

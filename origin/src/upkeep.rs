@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::audit;
 use crate::clock;
+use crate::privacy;
 use crate::problem::Refusal;
 use crate::store::StoreError;
 
@@ -27,6 +28,7 @@ pub async fn recover(app: &App) -> Result<(), StoreError> {
         let now_ms = app.clock.now_ms();
         while app.store.upkeep().lapse_reservations(i64::MAX, now_ms).await? > 0 {}
         remove_discarded(app, now_ms).await?;
+        app.store.upkeep().fail_running_exports().await?;
     }
     Ok(())
 }
@@ -65,6 +67,8 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     app.store.issued().forget(now_ms).await?;
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
     while app.store.trail().forget_personal(now_ms.saturating_sub(audit::PERSONAL_DAYS * DAY_MS), STEP).await? > 0 {}
+    privacy::finish_erasures(app, now_ms).await?;
+    privacy::remove_old_exports(app, now_ms).await?;
     sign_audit(app, now_ms).await;
     upkeep.forget_usage_before(&clock::day(now_ms.saturating_sub(2 * DAY_MS))).await?;
     Ok(())

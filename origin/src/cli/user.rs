@@ -10,6 +10,7 @@ use origin::app::{self, AddUserError};
 use origin::clock::{Clock, rfc3339};
 use origin::config::Settings;
 use origin::policy::current_document;
+use origin::privacy;
 use origin::revocation::{self, Withdrawal};
 use origin::store::{AuditEntry, RevocationRecord, Store, StoreError, User, Whose};
 
@@ -51,6 +52,16 @@ pub(crate) enum Command {
         /// The username.
         name: String,
     },
+    /// Erase a user and everything that is theirs: account, audio, history, tokens. What they did
+    /// stays in the audit as nobody's. This cannot be taken back.
+    #[command(after_help = "Example: cosygate user erase ada --yes")]
+    Erase {
+        /// The username, or the id of a user of another issuer.
+        name: String,
+        /// Do it.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
     /// List the users: id, name, role, since when, and whether disabled.
     #[command(after_help = "Example: cosygate user list")]
     List,
@@ -63,6 +74,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Role { name, role } => set_role(&store, &name, &role).await?,
         Command::Disable { name } => set_disabled(&store, &name, true).await?,
         Command::Enable { name } => set_disabled(&store, &name, false).await?,
+        Command::Erase { name, yes: _ } => erase(settings, &store, &name).await?,
         Command::List => {
             for user in store.accounts().list(MAX_LISTED).await? {
                 let disabled = if user.disabled_at.is_some() { "\tdisabled" } else { "" };
@@ -114,6 +126,26 @@ async fn set_disabled(store: &Store, name: &str, is_disabled: bool) -> anyhow::R
     let (withdrawn, audit) = withdraw(store, &user, action, what).await?;
     store.accounts().set_disabled(&user.username, is_disabled.then_some(audit.at), &withdrawn, &audit).await?;
     super::print(format!("{}\t{}\t{what}", user.id, user.username))?;
+    Ok(())
+}
+
+async fn erase(settings: &Settings, store: &Store, name: &str) -> anyhow::Result<()> {
+    let account = match fold_username(name) {
+        Ok(username) => store.accounts().by_username(&username).await?,
+        Err(_) => None,
+    };
+    let user_id = account.map_or(name.to_owned(), |user| user.id);
+    if !store.erasures().is_known(&user_id).await? {
+        bail!("nothing here is {name}'s");
+    }
+    let now_ms = Clock::system().now_ms();
+    let withdrawal =
+        Withdrawal { whose: Whose::User, subject: &user_id, author: "erased", reason: "the user was erased" };
+    let record = revocation::record(withdrawal, &current_document(store).await?, now_ms).map_err(anyhow::Error::msg)?;
+    let audit = AuditEntry::of_system(now_ms, "erase").via(super::author());
+    let blobs = app::open_blobs(settings)?;
+    privacy::erase(store, &blobs, &user_id, &record, &audit).await?;
+    super::print(format!("{user_id}\terased"))?;
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub struct Discarded {
 
 /// Queries of the housekeeper.
 pub struct Upkeep<'a> {
-    store: &'a Store,
+    pub(super) store: &'a Store,
 }
 
 impl<'a> Upkeep<'a> {
