@@ -83,6 +83,15 @@ impl Blobs {
         }
     }
 
+    /// Where audio is, and the same below the folder of all audio.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn audio_path(&self, user_id: &str, id: &str) -> Result<(PathBuf, String), BlobError> {
+        let place: Path = folder(user_id).parts().chain(place(id).parts()).collect();
+        Ok((self.files.path_to_filesystem(&place)?, place.to_string()))
+    }
+
     /// Where the export of this id is, or is to be.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The command line, on one screen.
 
 mod audit;
+mod backup;
 mod config;
 mod keys;
 mod policy;
@@ -58,6 +59,13 @@ enum Command {
     /// Judge tokens.
     #[command(subcommand)]
     Token(token::Command),
+    /// Write a backup into a folder, while the server runs: database, audio, policy, checkpoints of
+    /// the audit.
+    #[command(after_help = "Example: cosygate backup /mnt/backups/2026-11-23")]
+    Backup(backup::Backup),
+    /// Put a backup back, into an empty data folder and an empty database.
+    #[command(after_help = "Example: cosygate restore /mnt/backups/2026-11-23 --data /var/lib/cosygate")]
+    Restore(backup::Restore),
     /// Make or update the tables of the database. `serve` does so, too.
     #[command(after_help = "Example: COSYGATE_DATABASE_URL_FILE=/run/secrets/db cosygate migrate")]
     Migrate,
@@ -78,6 +86,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::User(command) => user::run(&settings, command).await,
         Command::Audit(command) => audit::run(&settings, command).await,
         Command::Token(command) => token::run(&settings, command).await,
+        Command::Backup(options) => backup::write(&settings, options).await,
+        Command::Restore(options) => backup::restore(&settings, options).await,
         Command::Migrate => {
             app::open_store(&settings).await?.close().await;
             print("the tables are up to date")?;

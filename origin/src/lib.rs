@@ -14,6 +14,8 @@ pub mod answer;
 pub mod app;
 /// Checkpoints of the audit, and its verifier.
 pub mod audit;
+/// Backups, and putting them back.
+pub mod backup;
 /// Audio on disk.
 pub mod blobs;
 /// What edges are handed.

@@ -16,6 +16,7 @@ mod keys;
 mod outputs;
 mod policies;
 mod reservations;
+mod restore;
 mod tables;
 mod upkeep;
 
@@ -46,6 +47,7 @@ pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use outputs::{Output, Owned, Usage};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
+pub use restore::Restoring;
 pub use tables::{Erasure, Snapshot, TABLES, Table};
 pub use upkeep::{Discarded, Upkeep};
 
