@@ -17,6 +17,7 @@ mod missing;
 mod observability;
 mod parity;
 mod policy;
+mod privacy;
 mod refusal;
 mod services;
 mod shadow;

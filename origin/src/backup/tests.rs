@@ -206,6 +206,9 @@ async fn a_backup_goes_into_either_database(store: Store) {
         all
     };
     assert_eq!(sorted(after), sorted(everything(&app.app.store).await));
+    // What counts up for ever does not give a place away twice.
+    let token = || crate::store::IssuedToken { jti: "j", sid: "s", issued_at: 1, expires_at: NOW_MS };
+    assert!(store.issued().add(token()).await.unwrap() > 1000);
     // And out of it again.
     let (second, back) = (folder.path().join("second"), folder.path().join("back"));
     let blobs = Blobs::open(&settings.blobs_folder()).unwrap();

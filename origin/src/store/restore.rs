@@ -83,15 +83,23 @@ impl Restoring {
     /// # Errors
     /// The database failed; then it is empty.
     pub async fn finish(self, ahead: i64, audit: &AuditEntry) -> Result<(), StoreError> {
+        // Places in status lists count up for ever; those given away since the backup stay free.
+        const SQLITE_PLACES: &str = "INSERT INTO sqlite_sequence (name, seq) SELECT 'issued_tokens', \
+                                     COALESCE(MAX(place), 0) + $1 FROM issued_tokens";
+        const POSTGRES_PLACES: &str = "SELECT setval(pg_get_serial_sequence('issued_tokens', 'place'), \
+                                       COALESCE(MAX(place), 0) + $1) FROM issued_tokens";
         const AHEAD: &str = "UPDATE control SET serial = serial + $1, changed_at = $2";
         match self.0 {
             Writing::Sqlite(mut writing) => {
                 sqlx::query(AHEAD).bind(ahead).bind(audit.at).execute(&mut *writing).await?;
+                sqlx::query("DELETE FROM sqlite_sequence WHERE name = 'issued_tokens'").execute(&mut *writing).await?;
+                sqlx::query(SQLITE_PLACES).bind(ahead).execute(&mut *writing).await?;
                 insert_audit!(&mut *writing, audit);
                 writing.commit().await?;
             }
             Writing::Postgres(mut writing) => {
                 sqlx::query(AHEAD).bind(ahead).bind(audit.at).execute(&mut *writing).await?;
+                sqlx::query(POSTGRES_PLACES).bind(ahead).execute(&mut *writing).await?;
                 insert_audit!(&mut *writing, audit);
                 writing.commit().await?;
             }
