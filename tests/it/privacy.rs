@@ -27,14 +27,16 @@ async fn a_user_leaves_with_everything_and_nothing_stays() {
     assert!(has("words of ada") && has(&format!("audio/{}.wav", made["id"].as_str().unwrap())) && !has("words of bob"));
     let own: Value = world.get_as(&ada, "/api/me/audit").await.json().await.unwrap();
     let entry = own["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "generate").unwrap();
-    assert_eq!((&entry["via"], &entry["address"]), (&json!("edge:local"), &json!("127.0.0.1")));
+    assert_eq!(entry["via"], "edge:local");
+    // Envoy says its machine's own address for somebody on the same machine.
+    assert!(entry["address"].as_str().is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok()), "{entry}");
 
     let leave = async |password: &str| {
         let request = world.request(Method::DELETE, "/api/me").bearer_auth(&ada.token);
         request.json(&json!({ "password": password })).send().await.unwrap().status()
     };
     assert_eq!(leave("not the password").await, StatusCode::UNAUTHORIZED);
-    assert_eq!(leave(tests::world::PASSWORD).await, StatusCode::NO_CONTENT);
+    assert_eq!(leave("ada's own long password").await, StatusCode::NO_CONTENT);
     let mut waited = 0;
     while world.get_as(&ada, "/api/me").await.status() != StatusCode::UNAUTHORIZED {
         waited += 1;

@@ -43,10 +43,14 @@ impl Store {
         };
         for table in BEGUN {
             let sql = format!("DELETE FROM {table}");
-            match &mut writing {
-                Writing::Sqlite(writing) => drop(sqlx::query(AssertSqlSafe(sql)).execute(&mut **writing).await?),
-                Writing::Postgres(writing) => drop(sqlx::query(AssertSqlSafe(sql)).execute(&mut **writing).await?),
-            }
+            let _ = match &mut writing {
+                Writing::Sqlite(writing) => {
+                    sqlx::query(AssertSqlSafe(sql)).execute(&mut **writing).await?.rows_affected()
+                }
+                Writing::Postgres(writing) => {
+                    sqlx::query(AssertSqlSafe(sql)).execute(&mut **writing).await?.rows_affected()
+                }
+            };
         }
         Ok(Restoring(writing))
     }
