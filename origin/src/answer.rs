@@ -3,7 +3,6 @@
 //! Names the request, catches panics, writes problems, adds the headers of a careful web server,
 //! logs one line and counts.
 
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +19,7 @@ use gate::{Code, Problem};
 use crate::app::App;
 use crate::caller::{Caller, Visit};
 use crate::clock::new_id;
+use crate::openai;
 use crate::problem::Refusal;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,6 +40,7 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let visit = visit(&app, request.headers());
     let request_id = visit.request_id.clone();
     let method = request.method().clone();
+    let is_openai = request.uri().path().starts_with(openai::PREFIX);
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(visit);
 
@@ -47,7 +48,7 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let mut response = outcome.unwrap_or_else(|_| Refusal::internal("a handler panicked").into_response());
     let refusal = refusal_of(&response);
     if let Some(refusal) = &refusal {
-        response = with_body(response, &refusal.problem, &request_id);
+        response = with_body(response, &refusal.problem, &request_id, is_openai);
     }
     let user = response.extensions_mut().remove::<For>();
     add_headers(response.headers_mut(), &request_id);
@@ -75,11 +76,9 @@ fn visit(app: &App, headers: &HeaderMap) -> Visit {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_plain);
     let is_secure = headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
     let request_id = given.map_or_else(|| new_id(started_ms), str::to_owned);
-    // The edge appends whom it saw; what stands before that is the client's own word.
-    let hops = headers.get_all("x-forwarded-for").iter().next_back().and_then(|hops| hops.to_str().ok());
-    let address = hops.and_then(|hops| hops.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
-    let address = address.map(|address| address.to_string());
-    Visit { request_id, started_ms, policy_rev: 0, is_secure, via: "origin".to_owned(), address }
+    // The edge leaves one address there, that of the client as far as trusted hops tell.
+    let address = headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Visit { request_id, started_ms, policy_rev: 0, is_secure, address, region: String::new() }
 }
 
 /// The refusal that a handler gave, or one that fits an error which no handler of ours made.
@@ -103,7 +102,7 @@ fn refusal_of(response: &Response) -> Option<Arc<Refusal>> {
 }
 
 /// Writes the problem into the response; headers that the handler set stay.
-fn with_body(response: Response, problem: &Problem, request_id: &str) -> Response {
+fn with_body(response: Response, problem: &Problem, request_id: &str, is_openai: bool) -> Response {
     let (mut parts, _) = response.into_parts();
     parts.status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in problem.headers() {
@@ -112,6 +111,10 @@ fn with_body(response: Response, problem: &Problem, request_id: &str) -> Respons
         }
     }
     parts.headers.remove(header::CONTENT_LENGTH);
+    if is_openai {
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        return Response::from_parts(parts, Body::from(openai::error_body(problem, request_id)));
+    }
     Response::from_parts(parts, Body::from(problem.body(request_id)))
 }
 

@@ -1,5 +1,6 @@
 //! Putting the parts together, serving, and stopping in good order.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -23,12 +24,14 @@ use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
+use crate::guessing::Guard;
 use crate::keys::Master;
+use crate::logins::Uses;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
 use crate::store::{AuditEntry, Store, StoreError, User};
-use crate::{files, metrics_listener, routes, upkeep};
+use crate::{audio, files, metrics_listener, routes, upkeep};
 
 /// The parts of the running server.
 pub struct App {
@@ -40,14 +43,20 @@ pub struct App {
     pub store: Store,
     /// Audio.
     pub blobs: Blobs,
-    /// Hashes passwords.
+    /// Chooses and hashes passwords.
     pub passwords: Passwords,
+    /// Bounds guesses at passwords.
+    pub guard: Guard,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
     pub engine: Arc<dyn Engine>,
+    /// Places for work on audio.
+    pub audio: audio::Workers,
     /// Opens sealed identities.
     pub door: Door,
+    /// When logins and personal access tokens were used last.
+    pub uses: Uses,
     /// Generations under way.
     pub tasks: TaskTracker,
     /// The server is on its way out.
@@ -132,7 +141,7 @@ impl App {
         let engine = engine::build(&settings.engine).map_err(|error| AppError::Engine(error.to_string()))?;
         check_engine(engine.as_ref(), settings.engine.kind).await?;
         let store = open_store(&settings).await?;
-        let passwords = Passwords::new().map_err(AppError::Other)?;
+        let passwords = Passwords::new(&settings.passwords).map_err(AppError::Other)?;
         let app = Self::with_parts(settings, Clock::system(), store, passwords, engine).await?;
         app.ensure_administrator().await?;
         Ok(app)
@@ -150,6 +159,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
+        let guard = Guard::new(&master);
         let door = Door::new(open_identity_keys(&settings)?);
         let blobs = open_blobs(&settings)?;
         let edge = EdgeConfig {
@@ -166,9 +176,12 @@ impl App {
             store,
             blobs,
             passwords,
+            guard,
             policy,
             engine,
+            audio: audio::Workers::default(),
             door,
+            uses: Uses::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })
@@ -190,7 +203,7 @@ impl App {
                 password.trim_end().to_owned()
             }
         };
-        match add_user(&self.store, &self.passwords, &self.clock, "admin", ADMIN_ROLE, password).await {
+        match add_user(&self.store, &self.passwords, &self.clock, "admin", ADMIN_ROLE, password, "origin").await {
             // Another origin was faster.
             Ok(_) | Err(AddUserError::Store(StoreError::Conflict)) => Ok(()),
             Err(AddUserError::Store(error)) => Err(error.into()),
@@ -221,10 +234,11 @@ pub async fn add_user(
     username: &str,
     role: &str,
     password: String,
+    via: impl Into<Cow<'static, str>>,
 ) -> Result<User, AddUserError> {
     let refused = |reason: &str| AddUserError::Refused(reason.to_owned());
     let username = fold_username(username).map_err(refused)?;
-    crate::accounts::check_password(&password).map_err(refused)?;
+    let password = passwords.accept(&password, &username).map_err(AddUserError::Refused)?;
     let hash = passwords.hash(password).await;
     let now_ms = clock.now_ms();
     let user = User {
@@ -235,7 +249,7 @@ pub async fn add_user(
         created_at: now_ms,
         disabled_at: None,
     };
-    let audit = AuditEntry::of_system(now_ms, "user_add").on_user(&user.id);
+    let audit = AuditEntry::of_system(now_ms, "user_add").on_user(&user.id).via(via);
     store.accounts().add(&user, &audit).await?;
     Ok(user)
 }

@@ -90,13 +90,12 @@ pub async fn write(
     let (mut written, mut audit_seq) = (BTreeMap::new(), 0);
     for table in TABLES {
         let mut file = Hashed::create(to, &format!("database/{}.jsonl", table.name))?;
-        let is_audio = table.name == "outputs";
         let take = async |row: String| {
             // Exports can be made anew; their files are not in the backup.
             if table.name == "exports" {
                 return Ok(());
             }
-            if is_audio && !copy_audio(blobs, to, &row, &mut written).await? {
+            if table.has_audio && !copy_audio(blobs, to, &row, &mut written).await? {
                 return Ok(());
             }
             if table.name == "audit_head" {
@@ -135,7 +134,7 @@ fn plain_files(settings: &Settings, has_keys: bool) -> Vec<(PathBuf, &'static st
     plain
 }
 
-/// Copies the audio of one output; false if it is gone.
+/// Copies the audio of one row; false if it is gone.
 async fn copy_audio(
     blobs: &Blobs,
     to: &Path,
@@ -161,7 +160,13 @@ fn member(row: &str, name: &str) -> Option<serde_json::Value> {
 /// # Errors
 /// Nothing has changed unless the last of the checks passed; then what is half put back has to be
 /// removed.
-pub async fn restore(settings: &Settings, store: &Store, from: &Path, now_ms: i64) -> Result<Manifest, BackupError> {
+pub async fn restore(
+    settings: &Settings,
+    store: &Store,
+    from: &Path,
+    now_ms: i64,
+    via: String,
+) -> Result<Manifest, BackupError> {
     let manifest = check(from)?;
     if !store.is_empty().await? {
         return Err(BackupError::DatabaseNotEmpty);
@@ -188,7 +193,7 @@ pub async fn restore(settings: &Settings, store: &Store, from: &Path, now_ms: i6
     }
     // Edges take nothing that is older than what they know, and they know what came after the backup.
     let ahead = now_ms.saturating_sub(manifest.taken_at).max(0) / 100 + 1000;
-    let audit = AuditEntry::of_system(now_ms, "restore").on(format!("backup of row {}", manifest.audit_seq));
+    let audit = AuditEntry::of_system(now_ms, "restore").on(format!("backup of row {}", manifest.audit_seq)).via(via);
     restoring.finish(ahead, &audit).await?;
     Ok(manifest)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gate::bundle::{self, Bundle, MAX_BUNDLE_BYTES};
-use gate::policy::{Document, PolicyError, Revocation};
+use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Revocation};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -16,7 +16,9 @@ use crate::trial::Trial;
 /// What the signature, the names around the policy and all revocations may take of a bundle, in bytes.
 const RESERVED_BYTES: usize = 256 * 1024;
 /// How much of a bundle revocations may take, in bytes of JSON.
-const REVOCATION_BYTES: usize = 160 * 1024;
+const REVOCATION_BYTES: usize = 112 * 1024;
+/// How much those of single personal access tokens may take beside the others.
+const PAT_BYTES: usize = 48 * 1024;
 /// What one of them takes beside its subject: quotes, a time, commas.
 const AROUND_SUBJECT: usize = 16;
 
@@ -162,33 +164,49 @@ impl Signer {
 
 /// What edges are told of revocations, the newest first. What a bundle has no room for is covered
 /// by withdrawing everything of every issuer up to then: rather does everybody log in again than
-/// that one withdrawn token holds.
-pub fn revocation<'a>(records: &[RevocationRecord], issuers: impl Iterator<Item = &'a str>) -> Revocation {
+/// that one withdrawn token holds. Personal access tokens have room of their own and cover only
+/// each other, because nobody replaces them by logging in again.
+pub fn revocation(records: &[RevocationRecord], issuers: &[Issuer]) -> Revocation {
     let mut revocation = Revocation::default();
-    let mut room = REVOCATION_BYTES;
-    let mut fits = |record: &&RevocationRecord| {
+    let (pats, others): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.kind == Whose::Pat.as_str());
+    tell(&mut revocation, &others, REVOCATION_BYTES, issuers.iter().filter(|issuer| !is_of_pats(issuer)));
+    tell(&mut revocation, &pats, PAT_BYTES, issuers.iter().filter(|issuer| is_of_pats(issuer)));
+    revocation
+}
+
+fn is_of_pats(issuer: &Issuer) -> bool {
+    issuer.keys.from == Some(KeysFrom::OriginPat)
+}
+
+fn tell<'a>(
+    revocation: &mut Revocation,
+    records: &[&RevocationRecord],
+    mut room: usize,
+    issuers: impl Iterator<Item = &'a Issuer>,
+) {
+    let mut fits = |record: &&&RevocationRecord| {
         let size = serde_json::to_string(&record.subject).map_or(usize::MAX, |text| text.len());
         room = room.saturating_sub(size.saturating_add(AROUND_SUBJECT));
         room > 0
     };
     let (told, left) = records.split_at(records.iter().take_while(&mut fits).count());
+    let later = |moment: &mut u64, other: i64| *moment = (*moment).max(u64::try_from(other).unwrap_or_default());
     if let Some(latest) = left.iter().map(|record| record.not_before).max() {
-        let latest = u64::try_from(latest).unwrap_or_default();
-        revocation.issuers = issuers.map(|issuer| (issuer.to_owned(), latest)).collect();
+        for issuer in issuers {
+            later(revocation.issuers.entry(issuer.issuer.clone()).or_default(), latest);
+        }
     }
     for record in told {
         let list = match Whose::from_name(&record.kind) {
             Some(Whose::User) => &mut revocation.users,
             Some(Whose::Client) => &mut revocation.clients,
             Some(Whose::Session) => &mut revocation.sessions,
-            Some(Whose::Token) => &mut revocation.tokens,
+            Some(Whose::Token | Whose::Pat) => &mut revocation.tokens,
             Some(Whose::Issuer) => &mut revocation.issuers,
             None => continue,
         };
-        let moment = list.entry(record.subject.clone()).or_default();
-        *moment = (*moment).max(u64::try_from(record.not_before).unwrap_or_default());
+        later(list.entry(record.subject.clone()).or_default(), record.not_before);
     }
-    revocation
 }
 
 #[cfg(test)]
@@ -214,7 +232,7 @@ mod tests {
             reason: String::new(),
         };
         let records = [record("user", "u1"), record("session", "s1"), record("rubbish", "r")];
-        let withdrawn = revocation(&records, ["cosygate"].into_iter());
+        let withdrawn = revocation(&records, &document.issuers);
         let progress = Progress { serial: 12, changed_at: 1_000_000_500 };
         let content = Content::new(progress, &document, withdrawn).unwrap();
         assert_eq!((content.withdrawn_until("u1"), content.withdrawn_until("u2")), (Some(5), None));
@@ -232,23 +250,32 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_covered() {
-        let record = |number: usize| RevocationRecord {
-            kind: "user".to_owned(),
-            subject: number.to_string(),
-            not_before: i64::try_from(number).unwrap(),
-            expires_at: 0,
-            at: 0,
-            author: String::new(),
-            reason: String::new(),
+        let issuers = Document::parse(BUILT_IN).unwrap().issuers;
+        let many = |kind: &str| -> Vec<_> {
+            let record = |number: usize| RevocationRecord {
+                kind: kind.to_owned(),
+                subject: number.to_string(),
+                not_before: i64::try_from(number).unwrap(),
+                expires_at: 0,
+                at: 0,
+                author: String::new(),
+                reason: String::new(),
+            };
+            (0..9000).rev().map(record).collect()
         };
-        let records: Vec<_> = (0..9000).rev().map(record).collect();
-        let told = revocation(&records, ["cosygate", "partner"].into_iter());
+        let (users, pats) = (many("user"), many("pat"));
+        let told = revocation(&users, &issuers);
         let left = 9000 - told.users.len();
-        assert!((1000..3000).contains(&left) && told.issuers.len() == 2, "{left}");
+        assert!((3000..5000).contains(&left) && told.issuers.len() == 1, "{left}");
         let latest = u64::try_from(left).unwrap() - 1;
-        assert_eq!((told.issuers["partner"], told.users.contains_key(&latest.to_string())), (latest, false));
-        assert!(serde_json::to_string(&told).unwrap().len() < REVOCATION_BYTES + 1000);
-        assert!(revocation(&records[..10], ["cosygate"].into_iter()).issuers.is_empty());
+        assert_eq!((told.issuers["cosygate"], told.users.contains_key(&latest.to_string())), (latest, false));
+        assert!(revocation(&users[..10], &issuers).issuers.is_empty());
+        // What logins leave no room for is not at the cost of personal access tokens, nor the other way round.
+        let both = revocation(&[users, pats].concat(), &issuers);
+        assert_eq!((&both.users, both.issuers["cosygate"]), (&told.users, latest));
+        assert!(both.issuers["cosygate-pat"] > latest && both.tokens.len() > 1000);
+        let told = Revocation { users: both.users, tokens: both.tokens, ..Revocation::default() };
+        assert!(serde_json::to_string(&told).unwrap().len() < REVOCATION_BYTES + PAT_BYTES + 1000);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use gate::identity::KeyRing;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::accounts::{PasswordSettings, accept_password};
 use crate::engine::EngineSettings;
 use crate::keys::Master;
 
@@ -45,9 +46,14 @@ pub struct Settings {
     /// How long running work may take after a signal to stop, in seconds.
     /// `COSYGATE_DRAIN_SECONDS`, default 10.
     pub drain_seconds: u64,
-    /// How long a login holds, in seconds, at most as long as the policy allows.
+    /// How long an access token holds, in seconds, at most as long as the policy allows.
     /// `COSYGATE_TOKEN_LIFETIME_SECONDS`, default 3600.
     pub token_lifetime_seconds: u64,
+    /// How long a login holds, in seconds, however often it is refreshed.
+    /// `COSYGATE_LOGIN_LIFETIME_SECONDS`, default 2 592 000, thirty days.
+    pub login_lifetime_seconds: u64,
+    /// How passwords are chosen and kept.
+    pub passwords: PasswordSettings,
     /// The speech engine. `COSYGATE_ENGINE` sets its kind, `COSYGATE_ENGINE_URL` its addresses,
     /// separated by commas.
     pub engine: EngineSettings,
@@ -69,6 +75,8 @@ impl Default for Settings {
             filter_wasm: "target/edge/cosygate-filter.wasm".into(),
             drain_seconds: 10,
             token_lifetime_seconds: 3600,
+            login_lifetime_seconds: 2_592_000,
+            passwords: PasswordSettings::default(),
             engine: EngineSettings::default(),
         }
     }
@@ -139,7 +147,11 @@ impl Settings {
         override_with(&mut self.filter_wasm, "COSYGATE_FILTER_WASM", &set)?;
         override_with(&mut self.drain_seconds, "COSYGATE_DRAIN_SECONDS", &set)?;
         override_with(&mut self.token_lifetime_seconds, "COSYGATE_TOKEN_LIFETIME_SECONDS", &set)?;
+        override_with(&mut self.passwords.length, "COSYGATE_PASSWORD_LENGTH", &set)?;
+        override_with(&mut self.passwords.memory_kib, "COSYGATE_PASSWORD_MEMORY_KIB", &set)?;
+        override_with(&mut self.passwords.passes, "COSYGATE_PASSWORD_PASSES", &set)?;
         override_with(&mut self.engine.kind, "COSYGATE_ENGINE", &set)?;
+        override_with(&mut self.login_lifetime_seconds, "COSYGATE_LOGIN_LIFETIME_SECONDS", &set)?;
         self.policy_file = set("COSYGATE_POLICY_FILE").map(PathBuf::from).or(self.policy_file.take());
         self.edge_dir = set("COSYGATE_EDGE_DIR").map(PathBuf::from).or(self.edge_dir.take());
         if let Some(urls) = set("COSYGATE_ENGINE_URL") {
@@ -181,6 +193,9 @@ impl Settings {
         if !(1..=86_400).contains(&self.token_lifetime_seconds) {
             return Err(wrong("token_lifetime_seconds", "must be 1 to 86400"));
         }
+        if !(1..=31_536_000).contains(&self.login_lifetime_seconds) {
+            return Err(wrong("login_lifetime_seconds", "must be 1 to 31536000"));
+        }
         if let Some(url) = &self.database_url
             && !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.reveal().starts_with(scheme))
         {
@@ -192,8 +207,10 @@ impl Settings {
         if let Some(key) = &self.master_key {
             Master::parse(key.reveal()).map_err(|error| wrong("master_key", error))?;
         }
+        self.passwords.validate().map_err(|reason| wrong("passwords", reason))?;
         if let Some(password) = &self.admin_password {
-            crate::accounts::check_password(password.reveal()).map_err(|reason| wrong("admin_password", reason))?;
+            accept_password(password.reveal(), "admin", self.passwords.length)
+                .map_err(|reason| wrong("admin_password", reason))?;
         }
         self.engine.validate().map_err(|error| ConfigError(error.to_string()))
     }
@@ -295,13 +312,15 @@ mod tests {
             ("colour = 1", &[][..], "unknown field `colour`"),
             ("[engine]\ncolour = 1", &[], "unknown field `colour`"),
             ("", &[("COSYGATE_ORIGIN_ADDR", "nowhere")], "COSYGATE_ORIGIN_ADDR"),
-            ("", &[("COSYGATE_ENGINE", "parrot")], "must be espeak or cosyvoice-http"),
+            ("", &[("COSYGATE_ENGINE", "parrot")], "must be espeak, cosyvoice-http, gradio or openai"),
             ("", &[("COSYGATE_IDENTITY_KEYS", "k:short")], "identity_keys"),
             ("", &[("COSYGATE_ADMIN_PASSWORD", "short")], "admin_password"),
             ("", &[("COSYGATE_ADMIN_PASSWORD_FILE", "/nonexistent")], "COSYGATE_ADMIN_PASSWORD_FILE"),
             ("", &[("COSYGATE_DATABASE_URL", "mysql://h")], "database_url"),
+            ("[passwords]\nlength = 7", &[], "passwords: length"),
             ("region = \"a b\"", &[], "region"),
             ("token_lifetime_seconds = 0", &[], "token_lifetime_seconds"),
+            ("login_lifetime_seconds = 0", &[], "login_lifetime_seconds"),
         ] {
             let error = load(toml, environment).unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -1,5 +1,6 @@
 //! The issuer of this server's tokens.
 
+use gate::policy::OriginKeys;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -10,11 +11,16 @@ use crate::store::User;
 
 /// What tokens of a login may be used for.
 pub(crate) const SCOPE: &str = "speech";
-/// The `typ` of our tokens (RFC 9068, section 2.1).
+/// The `typ` of access tokens (RFC 9068, section 2.1).
 pub(crate) const TOKEN_TYPE: &str = "at+jwt";
+/// The `typ` of personal access tokens.
+pub(crate) const PAT_TYPE: &str = "pat+jwt";
 
 /// Signs tokens.
-pub struct Issuer(Ring);
+pub struct Issuer {
+    logins: Ring,
+    pats: Ring,
+}
 
 /// The claims of an access token (RFC 9068, section 2.2).
 #[derive(Serialize)]
@@ -30,7 +36,8 @@ struct Claims<'a> {
     auth_time: u64,
     iat: u64,
     exp: u64,
-    status: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
 }
 
 /// For whom and how long a token is made.
@@ -39,58 +46,76 @@ pub struct Grant<'a> {
     pub issuer: &'a str,
     /// `aud`.
     pub audience: &'a str,
-    /// The user who just logged in.
+    /// Whose login it is.
     pub user: &'a User,
-    /// The login.
+    /// `scope`.
+    pub scope: &'a str,
+    /// The id of the login, or of the personal access token.
     pub sid: &'a str,
     /// The token's own id.
     pub jti: &'a str,
-    /// The token's place over all status lists.
-    pub place: i64,
+    /// The token's place over all status lists, if it has one.
+    pub place: Option<i64>,
+    /// When the user proved who they are, milliseconds since the epoch.
+    pub authenticated_ms: i64,
     /// How long it holds, in seconds.
     pub lifetime_s: u64,
-    /// Milliseconds since the epoch.
+    /// When it is issued, milliseconds since the epoch.
     pub now_ms: i64,
 }
 
 impl Issuer {
-    /// Signs with the active key of a ring.
-    pub fn new(keys: Ring) -> Self {
-        Self(keys)
+    /// Signs access tokens with the active key of one ring, and personal ones with that of another.
+    pub fn new(logins: Ring, pats: Ring) -> Self {
+        Self { logins, pats }
     }
 
-    /// The public keys as a JWK Set (RFC 7517, section 5).
+    /// The public keys of access tokens as a JWK Set (RFC 7517, section 5).
     pub fn jwks(&self) -> Value {
-        self.0.jwks()
+        self.logins.jwks()
     }
 
-    /// The key that signs.
+    /// The key that signs access tokens.
     pub fn key(&self) -> &SigningJwk {
-        &self.0.active
+        &self.logins.active
     }
 
-    /// A JWK Set to check policies with where the real keys are not at hand.
-    pub fn sample_jwks() -> Value {
-        json!({"keys": [SigningJwk::sample().public()]})
+    /// The public keys that edges need.
+    pub fn keys(&self) -> OriginKeys {
+        OriginKeys { logins: self.logins.jwks(), pats: self.pats.jwks() }
+    }
+
+    /// Keys to check policies with where the real ones are not at hand.
+    pub fn sample_keys() -> OriginKeys {
+        let jwks = json!({"keys": [SigningJwk::sample().public()]});
+        OriginKeys { logins: jwks.clone(), pats: jwks }
     }
 
     /// Makes an access token (RFC 9068).
     pub fn issue(&self, grant: &Grant<'_>) -> String {
-        let now_s = u64::try_from(grant.now_ms / 1000).unwrap_or_default();
-        let claims = Claims {
-            iss: grant.issuer,
-            aud: grant.audience,
-            sub: &grant.user.id,
-            user_id: &grant.user.id,
-            role: &grant.user.role,
-            scope: SCOPE,
-            sid: grant.sid,
-            jti: grant.jti,
-            auth_time: now_s,
-            iat: now_s,
-            exp: now_s + grant.lifetime_s,
-            status: status_lists::claim(grant.issuer, grant.place),
-        };
-        self.0.active.sign(TOKEN_TYPE, &claims)
+        self.logins.active.sign(TOKEN_TYPE, &claims(grant))
+    }
+
+    /// Makes a personal access token.
+    pub fn issue_pat(&self, grant: &Grant<'_>) -> String {
+        self.pats.active.sign(PAT_TYPE, &claims(grant))
+    }
+}
+
+fn claims<'a>(grant: &Grant<'a>) -> Claims<'a> {
+    let seconds = |ms: i64| u64::try_from(ms / 1000).unwrap_or_default();
+    Claims {
+        iss: grant.issuer,
+        aud: grant.audience,
+        sub: &grant.user.id,
+        user_id: &grant.user.id,
+        role: &grant.user.role,
+        scope: grant.scope,
+        sid: grant.sid,
+        jti: grant.jti,
+        auth_time: seconds(grant.authenticated_ms),
+        iat: seconds(grant.now_ms),
+        exp: seconds(grant.now_ms) + grant.lifetime_s,
+        status: grant.place.map(|place| status_lists::claim(grant.issuer, place)),
     }
 }

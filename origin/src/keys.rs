@@ -9,9 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use gate::policy::Document;
+use gate::policy::{Document, Issuer, KeysFrom, OriginKeys};
+use hmac::Mac as _;
 use serde_json::{Value, json};
 
+use crate::hash::keyed;
 use crate::signing::SigningJwk;
 use crate::store::{AuditEntry, EdgeRecord, KeyRecord, Purpose, State, Store, StoreError};
 
@@ -21,7 +23,10 @@ const CLOCK_SKEW_S: i64 = 60;
 const DAY_MS: i64 = 86_400_000;
 
 /// The key under which all others are kept (XChaCha20-Poly1305).
-pub struct Master(XChaCha20Poly1305);
+pub struct Master {
+    cipher: XChaCha20Poly1305,
+    bytes: [u8; 32],
+}
 
 /// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +70,13 @@ impl Master {
     /// [`KeyError::Master`].
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| KeyError::Master)?;
-        XChaCha20Poly1305::new_from_slice(&bytes).map(Self).map_err(|_| KeyError::Master)
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::Master)?;
+        Ok(Self { cipher: XChaCha20Poly1305::new(&bytes.into()), bytes })
+    }
+
+    /// Another key that follows from this one, for a purpose of its own.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        keyed(&self.bytes, "cosygate key", &[purpose.as_bytes()]).finalize().into_bytes().into()
     }
 
     /// A new one, as text.
@@ -78,7 +89,7 @@ impl Master {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let (text, about) = (key.private(), about(key.id(), purpose.as_str()));
         let payload = Payload { msg: text.as_bytes(), aad: about.as_bytes() };
-        let sealed = self.0.encrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Master)?;
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Master)?;
         Ok(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
 
@@ -88,7 +99,7 @@ impl Master {
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(wrong)?;
         let about = about(&record.kid, &record.purpose);
         let payload = Payload { msg: sealed, aad: about.as_bytes() };
-        let text = self.0.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())?;
+        let text = self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())?;
         std::str::from_utf8(&text).ok().and_then(SigningJwk::from_jwk).ok_or_else(wrong)
     }
 }
@@ -103,7 +114,7 @@ fn about(kid: &str, purpose: &str) -> String {
 /// The database failed.
 pub async fn make_first(store: &Store, master: &Master, now_ms: i64) -> Result<(), KeyError> {
     let known = store.keys().all().await?;
-    for purpose in [Purpose::Issuer, Purpose::Root, Purpose::Audit] {
+    for purpose in [Purpose::Issuer, Purpose::Pat, Purpose::Root, Purpose::Audit] {
         if known.iter().all(|key| key.purpose != purpose.as_str()) {
             match add(store, master, purpose, Some(now_ms), &AuditEntry::of_system(now_ms, "key_make")).await {
                 // Another origin was faster.
@@ -159,31 +170,63 @@ pub async fn load(store: &Store, master: &Master, purpose: Purpose) -> Result<Ri
     Ok(Ring { active, published })
 }
 
-/// The public keys of a purpose as a JWK Set; none where no origin was ever started.
+/// The public keys by which tokens are verified; none where no origin was ever started.
 ///
 /// # Errors
 /// The database failed.
-pub async fn published(store: &Store, purpose: Purpose) -> Result<Option<Value>, StoreError> {
+pub async fn published(store: &Store) -> Result<Option<OriginKeys>, StoreError> {
     let known = store.keys().all().await?;
-    let keys: Vec<Value> = known
-        .iter()
-        .filter(|key| key.purpose == purpose.as_str())
-        .filter_map(|key| serde_json::from_str(&key.jwk).ok())
-        .collect();
-    Ok((!keys.is_empty()).then(|| json!({ "keys": keys })))
+    let of = |purpose| {
+        let keys = public_halves(&known, purpose);
+        (!keys.is_empty()).then(|| json!({ "keys": keys }))
+    };
+    let Some(logins) = of(Purpose::Issuer) else { return Ok(None) };
+    // Tables of an older program have none of these yet.
+    let pats = of(Purpose::Pat).unwrap_or_else(|| logins.clone());
+    Ok(Some(OriginKeys { logins, pats }))
 }
 
-/// How long a token that is issued now may be around under this policy, in milliseconds.
+/// The public keys by which checkpoints of the audit are verified.
+///
+/// # Errors
+/// The database failed.
+pub async fn of_audit(store: &Store) -> Result<Vec<Value>, StoreError> {
+    Ok(public_halves(&store.keys().all().await?, Purpose::Audit))
+}
+
+fn public_halves(known: &[KeyRecord], purpose: Purpose) -> Vec<Value> {
+    let meant = known.iter().filter(|key| key.purpose == purpose.as_str());
+    meant.filter_map(|key| serde_json::from_str(&key.jwk).ok()).collect()
+}
+
+/// How long a token that is issued now may be around under this policy, in milliseconds. Personal
+/// access tokens are none of these: each is withdrawn by its own id, until its own end.
 pub fn grace_ms(document: &Document) -> i64 {
-    let lives_s = |issuer: &gate::policy::Issuer| i64::from(issuer.max_lifetime_s) + i64::from(issuer.clock_skew_s);
-    let longest_s = document.issuers.iter().map(lives_s).max().unwrap_or_default();
-    (longest_s + CLOCK_SKEW_S) * 1000
+    longest_ms(document, |from| from != Some(KeysFrom::OriginPat))
 }
 
-/// Does what is due: removes issuer's keys whose end has come, lets the next one sign when every
-/// live edge holds it, makes another one when the policy's schedule says so. Root keys are the
-/// operator's to activate, because they travel with the edges' configuration. Whether anything
-/// was changed.
+/// The same for what a key of this purpose signs.
+pub fn signed_for_ms(document: &Document, purpose: &str) -> i64 {
+    match purpose == Purpose::Pat.as_str() {
+        true => longest_ms(document, |from| from == Some(KeysFrom::OriginPat)),
+        false => grace_ms(document),
+    }
+}
+
+fn longest_ms(document: &Document, is_meant: impl Fn(Option<KeysFrom>) -> bool) -> i64 {
+    let meant = document.issuers.iter().filter(|issuer| is_meant(issuer.keys.from));
+    meant.map(lives_ms).max().unwrap_or_default() + CLOCK_SKEW_S * 1000
+}
+
+/// How long a token of an issuer may be around, in milliseconds.
+fn lives_ms(issuer: &Issuer) -> i64 {
+    (i64::from(issuer.max_lifetime_s) + i64::from(issuer.clock_skew_s)) * 1000
+}
+
+/// Does what is due: removes keys whose end has come, lets the next one that signs tokens sign when
+/// every live edge holds it, makes another one for logins when the policy's schedule says so. Root
+/// keys are the operator's to activate, because they travel with the edges' configuration. Whether
+/// anything was changed.
 ///
 /// # Errors
 /// The database failed.
@@ -196,13 +239,19 @@ pub async fn tend(
 ) -> Result<bool, KeyError> {
     let mut is_changed = store.keys().end(now_ms).await? > 0;
     let known = store.keys().all().await?;
-    let of_issuer = |state| known.iter().find(|key| key.purpose == Purpose::Issuer.as_str() && key.state() == state);
-    if let Some(next) = of_issuer(State::Next) {
-        if edges.iter().all(|edge| edge.serial >= next.serial) {
-            let audit = AuditEntry::of_system(now_ms, "key_activate").on(format!("issuer {}", next.kid));
-            is_changed |= store.keys().activate(&next.kid, now_ms.saturating_add(grace_ms(document)), &audit).await?;
+    let find =
+        |purpose: Purpose, state| known.iter().find(|key| key.purpose == purpose.as_str() && key.state() == state);
+    for purpose in [Purpose::Issuer, Purpose::Pat] {
+        if let Some(next) = find(purpose, State::Next)
+            && edges.iter().all(|edge| edge.serial >= next.serial)
+        {
+            let audit = AuditEntry::of_system(now_ms, "key_activate").on(format!("{} {}", next.purpose, next.kid));
+            let ends_at = now_ms.saturating_add(signed_for_ms(document, &next.purpose));
+            is_changed |= store.keys().activate(&next.kid, ends_at, &audit).await?;
         }
-    } else if let (Some(days), Some(active)) = (document.keys.rotate_days, of_issuer(State::Active)) {
+    }
+    let next = find(Purpose::Issuer, State::Next);
+    if let (None, Some(days), Some(active)) = (next, document.keys.rotate_days, find(Purpose::Issuer, State::Active)) {
         let since = active.active_from.unwrap_or(active.created_at);
         if now_ms.saturating_sub(since) >= i64::from(days) * DAY_MS {
             let audit = AuditEntry::of_system(now_ms, "key_rotate");

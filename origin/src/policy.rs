@@ -19,7 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gate::policy::{Document, KeysFrom, PolicyError, Role};
+use gate::policy::{Document, KeysFrom, OriginKeys, PolicyError, Role, Route};
 use gate::{Code, Gate, Problem};
 use serde_json::Value;
 
@@ -64,9 +64,35 @@ impl Policy {
         self.document.roles.get(name).ok_or_else(missing)
     }
 
+    /// The largest body, in bytes, that the role may send to a path: the route's own limit or the
+    /// role's. The most specific pattern decides, as at the edge.
+    ///
+    /// # Errors
+    /// There is no such role.
+    pub fn body_bytes(&self, role: &str, method: &str, path: &str) -> Result<u64, Problem> {
+        let length = |route: &Route| match (&route.path, &route.prefix) {
+            (Some(exact), _) if exact == path => Some(usize::MAX),
+            (_, Some(prefix)) if path.starts_with(prefix) => Some(prefix.len()),
+            _ => None,
+        };
+        let routes = self.document.routes.iter().filter(|route| route.methods.iter().any(|other| other == method));
+        let route = routes.filter(|route| length(route).is_some()).max_by_key(|route| length(route));
+        let own = route.and_then(|route| route.body_kb);
+        Ok(u64::from(own.map_or_else(|| self.role(role).map(|role| role.body_kb), Ok)?) * 1024)
+    }
+
     /// The issuer that this server is, if the policy has it.
     pub fn own_issuer(&self) -> Option<&gate::policy::Issuer> {
-        self.document.issuers.iter().find(|issuer| issuer.keys.from == Some(KeysFrom::Origin))
+        self.issuer_from(KeysFrom::Origin)
+    }
+
+    /// The issuer of personal access tokens, if the policy has it.
+    pub fn pat_issuer(&self) -> Option<&gate::policy::Issuer> {
+        self.issuer_from(KeysFrom::OriginPat)
+    }
+
+    fn issuer_from(&self, from: KeysFrom) -> Option<&gate::policy::Issuer> {
+        self.document.issuers.iter().find(|issuer| issuer.keys.from == Some(from))
     }
 }
 
@@ -145,13 +171,13 @@ impl InForce {
     }
 }
 
-/// Reads a document and compiles it as an edge would. `jwks` are the origin's own keys.
+/// Reads a document and compiles it as an edge would. `keys` are the origin's own.
 ///
 /// # Errors
 /// What is wrong, and where.
-pub fn check(bytes: &[u8], jwks: &Value) -> Result<Document, PolicyError> {
+pub fn check(bytes: &[u8], keys: &OriginKeys) -> Result<Document, PolicyError> {
     let document = Document::parse(bytes)?;
-    let gate = Gate::new(&document.clone().with_origin_keys(jwks), &environment_secret)?;
+    let gate = Gate::new(&document.clone().with_origin_keys(keys), &environment_secret)?;
     own::check(&document, &gate)?;
     bundles::check_size(&document)?;
     Ok(document)
@@ -170,11 +196,11 @@ pub fn environment_secret(name: &str) -> Option<String> {
 pub async fn publish(
     store: &Store,
     bytes: &[u8],
-    jwks: &Value,
+    keys: &OriginKeys,
     publication: Publication<'_>,
     audit: &AuditEntry,
 ) -> Result<PolicyRecord, CenterError> {
-    let document = check(bytes, jwks).map_err(|error| CenterError::Invalid("that was sent".into(), error))?;
+    let document = check(bytes, keys).map_err(|error| CenterError::Invalid("that was sent".into(), error))?;
     record(store, bytes, &document, publication, audit).await
 }
 
@@ -213,17 +239,17 @@ fn new_policy<'a>(text: &'a str, sha256: &'a str, document: &Document, publicati
 pub async fn begin_trial(
     store: &Store,
     bytes: &[u8],
-    jwks: &Value,
+    keys: &OriginKeys,
     publication: Publication<'_>,
     trial: &Trial,
     audit: &AuditEntry,
 ) -> Result<PolicyRecord, CenterError> {
     let invalid = |error| CenterError::Invalid("that was sent".into(), error);
-    let document = check(bytes, jwks).map_err(invalid)?;
+    let document = check(bytes, keys).map_err(invalid)?;
     // As a shadow it has to fit beside the policy in force.
     let stable = current_document(store).await?;
     let together = serde_json::to_vec(&trial.policy(&stable, document.clone()))?;
-    check(&together, jwks).map_err(invalid)?;
+    check(&together, keys).map_err(invalid)?;
     let (text, sha256) = (String::from_utf8_lossy(bytes), sha256_hex(&[bytes]));
     let new = new_policy(&text, &sha256, &document, publication);
     Ok(store.policies().begin_trial(new, &serde_json::to_string(trial)?, audit).await?)
@@ -246,19 +272,19 @@ pub async fn current_document(store: &Store) -> Result<Document, CenterError> {
 pub async fn load(store: &Store, master: &Master, clock: &Clock, known: &StatusLists) -> Result<InForce, CenterError> {
     // Read first: what comes in meanwhile is read again.
     let progress: Progress = store.control().progress().await?;
-    let issuer = Issuer::new(keys::load(store, master, Purpose::Issuer).await?);
+    let logins = keys::load(store, master, Purpose::Issuer).await?;
+    let issuer = Issuer::new(logins, keys::load(store, master, Purpose::Pat).await?);
     let signer = Signer::new(keys::load(store, master, Purpose::Root).await?);
-    let jwks = issuer.jwks();
+    let keys = issuer.keys();
     let nothing = || PolicyError { at: String::new(), message: "there is none".to_owned() };
     let of_revision = |rev: i64| PathBuf::from(format!("of revision {rev}"));
     let record = store.policies().latest().await?.ok_or_else(|| CenterError::Invalid(of_revision(0), nothing()))?;
     let invalid = |error| CenterError::Invalid(of_revision(record.rev), error);
-    let document = check(record.document.as_bytes(), &jwks).map_err(invalid)?;
+    let document = check(record.document.as_bytes(), &keys).map_err(invalid)?;
     let rev = u64::try_from(record.rev).unwrap_or_default();
     let document = Document { rev, schema: None, ..document };
     let revocations = store.control().unlisted_revocations(clock.now_ms(), MAX_READ).await?;
-    let issuers = document.issuers.iter().map(|issuer| issuer.issuer.as_str());
-    let mut revocation = bundles::revocation(&revocations, issuers);
+    let mut revocation = bundles::revocation(&revocations, &document.issuers);
     let lists = known.follow(store, clock.now_ms()).await?;
     let own = document.issuers.iter().find(|issuer| issuer.keys.from == Some(KeysFrom::Origin));
     if let (Some(own), Some(before)) = (own, lists.unnamed_before()) {
@@ -266,14 +292,14 @@ pub async fn load(store: &Store, master: &Master, clock: &Clock, known: &StatusL
         *moment = (*moment).max(before);
     }
     let named = own.map(|own| lists.named(&own.issuer)).unwrap_or_default();
-    let for_edges = document.clone().with_origin_keys(&jwks);
+    let for_edges = document.clone().with_origin_keys(&keys);
     let mut content = Content::new(progress, &for_edges, revocation)?.listing(named);
     if let Some(record) = store.policies().on_trial().await? {
         let rev = u64::try_from(record.rev).unwrap_or_default();
         let trial: Trial = serde_json::from_str(record.trial.as_deref().unwrap_or_default())?;
         let invalid = |error| CenterError::Invalid(of_revision(record.rev), error);
-        let tried = check(record.document.as_bytes(), &jwks).map_err(invalid)?;
-        let tried = Document { rev, schema: None, ..tried }.with_origin_keys(&jwks);
+        let tried = check(record.document.as_bytes(), &keys).map_err(invalid)?;
+        let tried = Document { rev, schema: None, ..tried }.with_origin_keys(&keys);
         let tried = trial.policy(&for_edges, tried);
         content = content.trying(trial, &tried)?;
     }

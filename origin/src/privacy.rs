@@ -11,13 +11,16 @@ use serde_json::json;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use crate::app::App;
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, UserBlobs};
 use crate::caller::Caller;
 use crate::clock::rfc3339;
 use crate::files::PRIVATE;
 use crate::problem::Refusal;
 use crate::routes::audit_view;
-use crate::store::{AuditEntry, AuditFilter, Export, ExportState, Output, RevocationRecord, Store, StoreError, TABLES};
+use crate::store::{
+    AuditEntry, AuditFilter, Changed, Export, ExportState, Output, OwnVoice, RevocationRecord, Store, StoreError,
+    TABLES,
+};
 
 /// How long an export is kept, in milliseconds.
 pub const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
@@ -51,6 +54,7 @@ pub enum ExportError {
 }
 
 /// Erases a user: everything that is theirs, their tokens, and whose their part of the audit was.
+/// The last administrator stays.
 ///
 /// # Errors
 /// The database failed, and nothing has changed; or the files could not be removed yet, which
@@ -61,10 +65,12 @@ pub async fn erase(
     user_id: &str,
     withdrawn: &RevocationRecord,
     audit: &AuditEntry,
-) -> Result<(), ExportError> {
-    store.erasures().erase(user_id, withdrawn, audit).await?;
-    blobs.remove_all_of(user_id).await?;
-    Ok(())
+) -> Result<Changed, ExportError> {
+    let changed = store.erasures().erase(user_id, withdrawn, audit).await?;
+    if changed == Changed::Done {
+        blobs.remove_all_of(user_id).await?;
+    }
+    Ok(changed)
 }
 
 /// Removes files of users who were erased, and gives those whose time has come the second pass.
@@ -166,8 +172,8 @@ impl Packing<'_> {
         let mut snapshot = self.app.store.snapshot().await?;
         for table in TABLES.iter().filter(|table| table.is_told()) {
             let rows = snapshot.count(table, user_id).await?;
-            // Each output is a row and a file.
-            self.export.total += if table.name == "outputs" { 2 * rows } else { rows };
+            // Each output and each voice is a row and a file.
+            self.export.total += if table.has_audio { 2 * rows } else { rows };
         }
         let about = json!({"user_id": user_id, "exported_at": rfc3339(self.app.clock.now_ms())});
         archive.start_file("about.json", stored)?;
@@ -194,6 +200,7 @@ impl Packing<'_> {
             }
         }
         self.write_audio(&mut archive, stored).await?;
+        self.write_recordings(&mut archive, stored).await?;
         Ok(archive.finish()?)
     }
 
@@ -210,23 +217,51 @@ impl Packing<'_> {
             before = Some(last.id.clone());
             for Output { id, bytes, .. } in &outputs {
                 archive.start_file(format!("audio/{id}.wav"), options)?;
-                let size = u64::try_from(*bytes).unwrap_or_default();
-                for start in (0..size).step_by(PIECE_BYTES as usize) {
-                    match blobs.range(id, start..size.min(start + PIECE_BYTES)).await {
-                        Ok(piece) => archive.write_all(&piece)?,
-                        // Its owner has removed it since.
-                        Err(_) if owned.output(id).await?.is_none() => break,
-                        Err(error) => return Err(error.into()),
-                    }
+                let is_whole = write_wav(archive, &blobs, id, *bytes).await;
+                // Its owner may have removed it since.
+                if is_whole.is_err() && owned.output(id).await?.is_some() {
+                    return is_whole;
                 }
-                self.export.done += 1;
-                if self.export.done % NOTED_EVERY == 0 {
-                    self.export.total = self.export.total.max(self.export.done);
-                    self.note(ExportState::Running).await?;
-                }
+                self.count_file().await?;
             }
         }
     }
+
+    async fn write_recordings(
+        &mut self,
+        archive: &mut ZipWriter<File>,
+        options: SimpleFileOptions,
+    ) -> Result<(), ExportError> {
+        let (owned, blobs) = (self.app.store.of(self.caller), self.app.blobs.of(self.caller));
+        for OwnVoice { id, bytes, .. } in owned.voices().await? {
+            archive.start_file(format!("voices/{id}.wav"), options)?;
+            let is_whole = write_wav(archive, &blobs, &id, bytes).await;
+            if is_whole.is_err() && owned.voice(&id).await?.is_some() {
+                return is_whole;
+            }
+            self.count_file().await?;
+        }
+        Ok(())
+    }
+
+    async fn count_file(&mut self) -> Result<(), ExportError> {
+        self.export.done += 1;
+        if self.export.done % NOTED_EVERY == 0 {
+            self.export.total = self.export.total.max(self.export.done);
+            self.note(ExportState::Running).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies one file, piece by piece.
+async fn write_wav(archive: &mut ZipWriter<File>, blobs: &UserBlobs, id: &str, bytes: i64) -> Result<(), ExportError> {
+    let size = u64::try_from(bytes).unwrap_or_default();
+    for start in (0..size).step_by(PIECE_BYTES as usize) {
+        let piece = blobs.range(id, start..size.min(start + PIECE_BYTES)).await?;
+        archive.write_all(&piece)?;
+    }
+    Ok(())
 }
 
 /// Where the export of the caller is.

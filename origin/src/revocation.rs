@@ -1,9 +1,9 @@
 //! Withdrawing tokens before their time.
 
-use gate::policy::Document;
+use gate::policy::{Document, KeysFrom};
 
-use crate::keys::grace_ms;
-use crate::store::{AuditEntry, RevocationRecord, Whose};
+use crate::keys::{grace_ms, signed_for_ms};
+use crate::store::{AuditEntry, Purpose, RevocationRecord, Whose};
 
 /// The longest id or name that anything is withdrawn by, in bytes.
 const MAX_SUBJECT_BYTES: usize = 512;
@@ -39,12 +39,19 @@ pub fn record(withdrawal: Withdrawal<'_>, document: &Document, now_ms: i64) -> R
     if whose == Whose::Issuer && !document.issuers.iter().any(|issuer| issuer.issuer == subject) {
         return Err(format!("the policy has no issuer `{subject}`"));
     }
+    // The store goes on telling of single personal access tokens until their own ends.
+    let is_of_pats = |issuer: &&gate::policy::Issuer| issuer.keys.from == Some(KeysFrom::OriginPat);
+    let of_pats = document.issuers.iter().find(is_of_pats).is_some_and(|issuer| issuer.issuer == subject);
+    let lives_ms = match whose == Whose::Issuer && of_pats {
+        true => signed_for_ms(document, Purpose::Pat.as_str()),
+        false => grace_ms(document),
+    };
     Ok(RevocationRecord {
         kind: whose.as_str().to_owned(),
         subject: subject.to_owned(),
         // Tokens know whole seconds only: what was issued in this one is withdrawn, too.
         not_before: now_ms / 1000 + 1,
-        expires_at: now_ms.saturating_add(grace_ms(document)),
+        expires_at: now_ms.saturating_add(lives_ms),
         at: now_ms,
         author: author.to_owned(),
         reason: reason.to_owned(),
@@ -73,7 +80,9 @@ mod tests {
         let user = withdraw(Whose::User, "u1").unwrap();
         assert_eq!((user.kind.as_str(), user.not_before), ("user", 1_795_435_201));
         assert_eq!(user.expires_at, 1_795_435_200_999 + (7200 + 30 + 60) * 1000);
-        assert!(withdraw(Whose::Issuer, "cosygate").is_ok());
+        assert_eq!(withdraw(Whose::Issuer, "cosygate").unwrap().expires_at, user.expires_at);
+        let pats = withdraw(Whose::Issuer, "cosygate-pat").unwrap();
+        assert_eq!(pats.expires_at, 1_795_435_200_999 + (366 * 86_400 + 30 + 60) * 1000);
         assert_eq!(withdraw(Whose::Issuer, "other").unwrap_err(), "the policy has no issuer `other`");
         assert!(withdraw(Whose::User, "").is_err() && withdraw(Whose::Token, "a\nb").is_err());
     }

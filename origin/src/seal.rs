@@ -110,7 +110,8 @@ pub async fn require(State(app): State<Arc<App>>, visit: Visit, mut request: Req
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     match app.door.open(request.headers(), request.method(), target, app.clock.now_s()) {
         Ok(sealed) => {
-            let visit = Visit { policy_rev: sealed.rev, via: sealed.iss.to_string(), ..visit };
+            let region = sealed.iss.strip_prefix("edge:").unwrap_or_default().to_owned();
+            let visit = Visit { policy_rev: sealed.rev, region, ..visit };
             if target.starts_with(EDGE_PREFIX) {
                 request.extensions_mut().insert(visit);
                 if let Some(edge) = Edge::from_sealed(&sealed) {
@@ -121,6 +122,9 @@ pub async fn require(State(app): State<Arc<App>>, visit: Visit, mut request: Req
             let caller = Caller::from_sealed(&sealed, &visit);
             request.extensions_mut().insert(visit);
             let Some(caller) = caller else { return next.run(request).await };
+            if let Some(session) = caller.session() {
+                app.uses.note(session, caller.visit().started_ms);
+            }
             request.extensions_mut().insert(caller.clone());
             let mut response = next.run(request).await;
             response.extensions_mut().insert(For(caller));

@@ -25,6 +25,7 @@ use crate::engine::{EngineError, Utterance, wav};
 use crate::hash::sha256_hex;
 use crate::problem::Refusal;
 use crate::store::{Discarded, Limits, Output, Reservation, Reserved};
+use crate::voices;
 
 /// The longest audio that is kept, in bytes of PCM: ten minutes at 24 kHz.
 const MAX_PCM_BYTES: usize = 10 * 60 * 24_000 * 2;
@@ -128,7 +129,8 @@ async fn finish(app: Arc<App>, caller: Caller, id: String, order: Order) -> Resu
 }
 
 async fn make(app: &App, caller: &Caller, id: &str, order: Order) -> Result<Output, Refusal> {
-    let Order { utterance, characters, project_id } = order;
+    let Order { mut utterance, characters, project_id } = order;
+    utterance.reference = voices::reference(app, caller, &utterance.voice).await?;
     let (text, voice) = (utterance.text.clone(), utterance.voice.clone());
     let started_ms = app.clock.now_ms();
     let speaking = async {
@@ -185,7 +187,7 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<bool, Refusa
 }
 
 /// Removes audio that is marked. What fails here the housekeeper tries again.
-async fn remove_audio(app: &App, caller: &Caller, id: &str) {
+pub(crate) async fn remove_audio(app: &App, caller: &Caller, id: &str) {
     let discarded = Discarded { id: id.to_owned(), user_id: caller.user_id().to_owned() };
     if let Err(error) = app.blobs.discard(&discarded).await {
         tracing::error!(%error, id, "audio could not be removed yet");

@@ -3,7 +3,7 @@
 //! Each SQL text stands once and runs on both (`$1` works on both; ids are TEXT, times BIGINT
 //! milliseconds). What belongs to a user is reached only through [`Store::of`], which puts the
 //! owner into every query. The other doors are [`Store::accounts`] (names and passwords),
-//! [`Store::policies`], [`Store::control`] (what edges are told), [`Store::admin`] and [`Store::upkeep`] (what has run out).
+//! [`Store::logins`], [`Store::policies`], [`Store::control`] (what edges are told), [`Store::admin`] and [`Store::upkeep`] (what has run out).
 
 mod accounts;
 mod admin;
@@ -11,14 +11,19 @@ mod audit;
 mod control;
 mod erasure;
 mod exports;
+mod guesses;
+mod invitations;
 mod issued;
 mod keys;
+mod logins;
 mod outputs;
+mod personal_tokens;
 mod policies;
 mod reservations;
 mod restore;
 mod tables;
 mod upkeep;
+mod voices;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -33,7 +38,7 @@ use sqlx::{PgPool, SqlitePool};
 use crate::caller::{Admin, Caller};
 use crate::files::PRIVATE;
 
-pub use accounts::{Accounts, User};
+pub use accounts::{Accounts, Change, Changed, Proof, User};
 pub use admin::Administration;
 pub use audit::{
     AuditEntry, AuditFilter, AuditRow, AuditTrail, Checkpoint, FIRST_HASH, Head, Object, Personal, Subject, TrailRow,
@@ -42,14 +47,19 @@ pub use audit::{
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use erasure::Erasures;
 pub use exports::{Export, ExportState};
+pub use guesses::{Bucket, Guesses};
+pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
+pub use logins::{Ended, Login, Logins, Successor};
 pub use outputs::{Output, Owned, Usage};
+pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
 pub use restore::Restoring;
 pub use tables::{Erasure, Snapshot, TABLES, Table};
 pub use upkeep::{Discarded, Upkeep};
+pub use voices::{OwnVoice, VoiceChange};
 
 /// Longest wait for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -170,7 +180,8 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            // Tests may lose what a machine forgets when its power goes.
+            .synchronous(if cfg!(test) { SqliteSynchronous::Off } else { SqliteSynchronous::Full })
             .foreign_keys(true)
             // What is erased must not stay in the file.
             .pragma("secure_delete", "ON")
@@ -202,7 +213,8 @@ impl Store {
             Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
             Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
-        self.chain_older_audit().await
+        self.chain_older_audit().await?;
+        self.accounts().note_skeletons().await
     }
 
     /// Whether one origin alone uses this database: a SQLite file belongs to one process.
@@ -225,7 +237,7 @@ impl Store {
         on_db!(&self.writer, pool => pool.close().await);
     }
 
-    /// What belongs to the caller: outputs, reservations and usage.
+    /// What belongs to the caller: outputs, voices, reservations and usage.
     pub fn of<'a>(&'a self, caller: &'a Caller) -> Owned<'a> {
         Owned::new(self, caller)
     }
@@ -233,6 +245,21 @@ impl Store {
     /// Names, passwords and roles.
     pub fn accounts(&self) -> Accounts<'_> {
         Accounts::new(self)
+    }
+
+    /// Who is logged in, for whoever begins or renews a login.
+    pub fn logins(&self) -> Logins<'_> {
+        Logins::new(self)
+    }
+
+    /// Invitations and resets of passwords.
+    pub fn invitations(&self) -> Invitations<'_> {
+        Invitations::new(self)
+    }
+
+    /// Guesses at passwords.
+    pub fn guesses(&self) -> Guesses<'_> {
+        Guesses::new(self)
     }
 
     /// The revisions of the policy.

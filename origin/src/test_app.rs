@@ -2,6 +2,7 @@
 //! engine that does as it is told, and sealed headers as an edge would make them.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -19,12 +20,12 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use crate::accounts::Passwords;
+use crate::accounts::{PasswordSettings, Passwords};
 use crate::app::App;
 use crate::caller::{Caller, Visit};
 use crate::clock::{Clock, new_id};
 use crate::config::Settings;
-use crate::engine::{Abilities, Engine, EngineError, Speech, Utterance, Voice};
+use crate::engine::{Abilities, Engine, EngineError, Reference, Speech, Utterance, Voice};
 use crate::policy::BUILT_IN;
 use crate::routes;
 use crate::store::Store;
@@ -54,6 +55,10 @@ pub(crate) struct FakeEngine {
     voices: Vec<Voice>,
     pub(crate) mood: Mutex<Mood>,
     pub(crate) gate: Semaphore,
+    /// The engine has only its own voices.
+    pub(crate) is_robot: AtomicBool,
+    /// With what it was asked to speak last.
+    pub(crate) reference: Mutex<Option<Reference>>,
 }
 
 impl FakeEngine {
@@ -90,14 +95,15 @@ impl Engine for FakeEngine {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: true }
+        Abilities { speed: true, instruct: true, reference: !self.is_robot.load(Ordering::SeqCst) }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         async { Ok(()) }.boxed()
     }
 
-    fn speak(&self, _: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {
+    fn speak(&self, utterance: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {
+        *self.reference.lock().unwrap() = utterance.reference;
         async {
             if matches!(*self.mood.lock().unwrap(), Mood::Wait) {
                 self.gate.acquire().await.unwrap().forget();
@@ -139,6 +145,11 @@ impl Reply {
         json["code"].as_str().unwrap().to_owned()
     }
 
+    /// What it sets as cookies.
+    pub(crate) fn cookies(&self) -> Vec<&str> {
+        self.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -151,6 +162,11 @@ impl TestApp {
 
     /// With a changed copy of the built-in policy.
     pub(crate) async fn with_policy(change: impl FnOnce(&mut Value)) -> Self {
+        Self::over(None, change).await
+    }
+
+    /// Over a database of one's own.
+    pub(crate) async fn over(store: Option<Store>, change: impl FnOnce(&mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut policy = serde_json::from_slice(BUILT_IN).unwrap();
         change(&mut policy);
@@ -163,7 +179,10 @@ impl TestApp {
             identity_keys: Some(keys.clone().into()),
             ..Settings::default()
         };
-        let store = Store::open_file(&settings.database_file()).await.unwrap();
+        let store = match store {
+            Some(store) => store,
+            None => Store::open_file(&settings.database_file()).await.unwrap(),
+        };
         store.migrate().await.unwrap();
         let voice = |id: &str| Voice {
             id: id.to_owned(),
@@ -175,8 +194,11 @@ impl TestApp {
             voices: vec![voice("first"), voice("second")],
             mood: Mutex::new(Mood::Speak(24_000)),
             gate: Semaphore::new(0),
+            is_robot: AtomicBool::new(false),
+            reference: Mutex::default(),
         });
-        let passwords = Passwords::with_cost(64, 1).unwrap();
+        let passwords =
+            Passwords::new(&PasswordSettings { memory_kib: 64, passes: 1, ..settings.passwords.clone() }).unwrap();
         let clock = Clock::standing(NOW_MS);
         let app = App::with_parts(settings, clock, store, passwords, Arc::clone(&engine) as _).await.unwrap();
         let app = Arc::new(app);
@@ -188,6 +210,13 @@ impl TestApp {
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         self.router = Router::new();
         &mut Arc::get_mut(&mut self.app).unwrap().settings
+    }
+
+    /// Hashes passwords in another way from now on.
+    pub(crate) fn passwords_mut(&mut self, passwords: Passwords) {
+        self.router = Router::new();
+        Arc::get_mut(&mut self.app).unwrap().passwords = passwords;
+        self.router = routes::router(Arc::clone(&self.app));
     }
 
     pub(crate) fn set_mood(&self, mood: Mood) {
@@ -233,6 +262,13 @@ impl TestApp {
         }
     }
 
+    /// A request of somebody by the token of this login.
+    pub(crate) fn request_in(&self, login: &str, method: &str, target: &str, user: &str) -> Request<Body> {
+        let sealed = Sealed { sid: Some(login.to_owned().into()), ..self.sealed(method, target, Some((user, "free"))) };
+        let seal = self.ring.seal(&sealed).unwrap();
+        Request::builder().method(method).uri(target).header(HEADER, seal).body(Body::empty()).unwrap()
+    }
+
     /// What an edge sends on its own behalf, sealed for this audience.
     pub(crate) fn edge_request(&self, target: &str, audience: &str, headers: &[(&'static str, &str)]) -> Request<Body> {
         let sealed = Sealed { aud: audience.to_owned().into(), ..self.sealed("GET", target, None) };
@@ -255,6 +291,19 @@ impl TestApp {
         self.send(self.request("POST", target, None, Some(&body))).await
     }
 
+    /// Makes an account with the password `correct horse`, and returns its id.
+    pub(crate) async fn register(&self, username: &str) -> String {
+        let reply =
+            self.post("/register", serde_json::json!({"username": username, "password": "correct horse"})).await;
+        assert_eq!(reply.status.as_u16(), 201, "{reply:?}");
+        reply.json()["user_id"].as_str().unwrap().to_owned()
+    }
+
+    /// From an unknown device.
+    pub(crate) async fn login(&self, username: &str, password: &str) -> Reply {
+        self.post("/login", serde_json::json!({"username": username, "password": password})).await
+    }
+
     /// As a free user.
     pub(crate) async fn get(&self, user: &str, target: &str) -> Reply {
         self.send(self.request("GET", target, Some((user, "free")), None)).await
@@ -268,6 +317,28 @@ impl TestApp {
     /// As a free user.
     pub(crate) async fn generate(&self, user: &str, body: Value) -> Reply {
         self.send(self.request("POST", "/api/generate", Some((user, "free")), Some(&body))).await
+    }
+
+    /// A form with texts and one file, as a free user. An empty file is left out.
+    pub(crate) async fn upload(&self, user: &str, target: &str, texts: &[(&str, &str)], file: (&str, &[u8])) -> Reply {
+        const BOUNDARY: &str = "boundary-of-a-test";
+        let mut body = Vec::new();
+        for (name, value) in texts {
+            let head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n");
+            body.extend_from_slice(format!("{head}{value}\r\n").as_bytes());
+        }
+        let (name, content) = file;
+        if !content.is_empty() {
+            let disposition = format!("form-data; name=\"{name}\"; filename=\"../../x.wav\"");
+            let head = format!("--{BOUNDARY}\r\ncontent-disposition: {disposition}\r\ncontent-type: audio/wav\r\n\r\n");
+            body.extend_from_slice(&[head.as_bytes(), content, b"\r\n"].concat());
+        }
+        body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+        let mut request = self.request("POST", target, Some((user, "free")), None);
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        request.headers_mut().insert("content-type", kind.parse().unwrap());
+        *request.body_mut() = Body::from(body);
+        self.send(request).await
     }
 
     /// Paths of all audio files.
@@ -286,8 +357,8 @@ pub(crate) fn caller(user_id: &str, role: &str) -> Caller {
         started_ms: NOW_MS,
         policy_rev: 1,
         is_secure: false,
-        via: "edge:local".to_owned(),
-        address: Some("192.0.2.7".to_owned()),
+        address: Some([192, 0, 2, 7].into()),
+        region: "local".to_owned(),
     };
     let sealed = Sealed {
         iss: "edge:local".to_owned().into(),

@@ -15,6 +15,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
 /// How many rows one statement handles.
 const STEP: i64 = 1000;
+/// How long ended logins are still shown.
+const SHOW_ENDED_MS: i64 = 7 * DAY_MS;
 /// Whoever marked audio removes it at once; the housekeeper only takes what is left.
 const OTHERS_TURN_MS: i64 = 30_000;
 
@@ -63,8 +65,13 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
         while upkeep.retire_outputs(name, before, now_ms).await? > 0 {}
     }
     remove_discarded(app, now_ms.saturating_sub(OTHERS_TURN_MS)).await?;
+    app.store.logins().note_use(&app.uses.take()).await?;
+    while app.store.logins().forget(now_ms, now_ms.saturating_sub(SHOW_ENDED_MS)).await? > 0 {}
+    app.store.forget_tokens(now_ms).await?;
     app.store.control().forget_revocations(now_ms).await?;
     app.store.issued().forget(now_ms).await?;
+    app.store.guesses().forget(now_ms).await?;
+    app.store.invitations().forget(now_ms).await?;
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
     while app.store.trail().forget_personal(now_ms.saturating_sub(audit::PERSONAL_DAYS * DAY_MS), STEP).await? > 0 {}
     privacy::finish_erasures(app, now_ms).await?;

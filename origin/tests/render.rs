@@ -69,7 +69,7 @@ fn configuration(envoy: &str) -> Value {
 fn is_judged_by_partner(policy: &Value) {
     let document = Document::parse(policy.to_string().as_bytes()).unwrap();
     let gate = Gate::new(&document, &|name| (name == "PARTNER_SECRET").then(|| PARTNER_SECRET.to_owned())).unwrap();
-    assert_eq!((gate.rev, gate.issuers.len()), (2, 2));
+    assert_eq!((gate.rev, gate.issuers.len()), (2, 3));
     assert!(gate.issuers.iter().all(|issuer| !issuer.keys.is_empty()));
 }
 
@@ -191,14 +191,16 @@ async fn mistakes_are_named() {
     refused(&["--target", "istio", "--url", "/filter.wasm", "--selector", "gateway"], "key=value");
 }
 
-/// With the sample key in place of an issuer's own.
+/// With the sample key in place of the issuers' own.
 #[tokio::test]
 async fn the_example_is_fresh() {
     let folder = tempfile::tempdir().unwrap();
     start(&folder).await;
     let place = ["--static", "--namespace", "istio-ingress", "--selector", "istio=ingressgateway"];
     let mut object = documents(&render(&folder, &[ISTIO.as_slice(), &place].concat())).remove(0);
-    object["spec"]["pluginConfig"]["policy"]["issuers"][0]["keys"]["jwks"] = Issuer::sample_jwks();
+    for issuer in object["spec"]["pluginConfig"]["policy"]["issuers"].as_array_mut().unwrap() {
+        issuer["keys"]["jwks"] = Issuer::sample_keys().logins;
+    }
     let printed = serde_json::to_string_pretty(&object).unwrap() + "\n";
     let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cosygate.yaml");
     let expected = format!("{WARNING}{printed}");

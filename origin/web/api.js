@@ -1,15 +1,20 @@
 // The HTTP API as the page uses it (docs/API.md).
 //
-// The login lives in an HttpOnly cookie, so no code here ever sees the token. The
-// browser adds the cookie and `Sec-Fetch-Site` to same-origin requests by itself.
+// The login lives in HttpOnly cookies, so no code here ever sees a token. The
+// browser adds them and `Sec-Fetch-Site` to same-origin requests by itself.
+
+import { begun, over, renew } from "./session.js";
 
 const usualTimeoutMs = 30_000;
 const speechTimeoutMs = 300_000;
+const uploadTimeoutMs = 120_000;
 // A request that changes nothing when it is repeated waits out a rate limit by itself, so
 // that a quick hand on the page is not punished with messages about things it did not do.
 const patienceMs = 20_000;
 // Requests that were held back together do not come back together.
 const spreadMs = 500;
+// Why a request is refused that a renewed token may get through.
+const renewable = ["token_missing", "token_expired", "token_revoked"];
 
 /** A request that brought nothing: refused by the server, or never answered. */
 export class Problem extends Error {
@@ -34,14 +39,40 @@ export function dropRequests() {
 export const audioPath = (id) => `/download/${encodeURIComponent(id)}`;
 export const downloadPath = (id) => `${audioPath(id)}?download=1`;
 
-export const register = (username, password) => send("POST", "/register", { username, password });
-export const login = (username, password) => send("POST", "/login", { username, password, cookie: true });
-export const logout = () => send("POST", "/logout");
+export const logins = async () => (await read("/api/logins")).logins;
+export const endLogin = (id) => send("DELETE", `/api/logins/${encodeURIComponent(id)}`);
+export const register = (username, password, invitation) =>
+  send("POST", "/register", invitation ? { username, password, invitation } : { username, password });
+/** Sets the password of whoever the link was made for; `username` of the answer says who. */
+export const resetPassword = (token, password) => send("POST", "/reset", { token, password, cookie: true });
 export const me = () => read("/api/me");
 export const usage = () => read("/api/me/usage");
 export const voices = () => read("/api/voices");
 export const generate = (speech) => send("POST", "/api/generate", speech, speechTimeoutMs);
+export const addVoice = (form) => exchange("/api/voices", { method: "POST", body: form }, uploadTimeoutMs);
+export const deleteVoice = (id) => patiently(() => send("DELETE", `/api/voices/${encodeURIComponent(id)}`));
 export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
+
+export async function login(username, password) {
+  const account = await send("POST", "/login", { username, password, cookie: true });
+  begun(account.expires_in);
+  return account;
+}
+
+export async function logout() {
+  try {
+    await send("POST", "/logout");
+  } catch (problem) {
+    // Whose login is over is out already.
+    if (problem.status !== 401) throw problem;
+  }
+  over();
+}
+
+export async function endAllLogins() {
+  await send("DELETE", "/api/logins?all=true");
+  over();
+}
 
 /** One page of the history, newest first; `before` is the `next` of the page above. */
 export function outputs(before) {
@@ -82,13 +113,15 @@ function send(method, path, body, timeoutMs = usualTimeoutMs) {
 async function exchange(path, options, timeoutMs) {
   const { signal } = session;
   const deadline = AbortSignal.timeout(timeoutMs);
+  const ask = () =>
+    fetch(path, { ...options, cache: "no-store", credentials: "same-origin", signal: AbortSignal.any([signal, deadline]) });
   try {
-    const response = await fetch(path, {
-      ...options,
-      cache: "no-store",
-      credentials: "same-origin",
-      signal: AbortSignal.any([signal, deadline]),
-    });
+    let response = await ask();
+    if (response.status === 401) {
+      const problem = await problemOf(response);
+      if (!renewable.includes(problem.code) || !(await renew())) throw problem;
+      response = await ask();
+    }
     if (!response.ok) throw await problemOf(response);
     if (response.headers.get("content-type")?.includes("json")) return await response.json();
     await response.body?.cancel();

@@ -5,32 +5,43 @@ use std::process::{Command, Stdio};
 
 use gate::identity::{HEADER, KeyRing};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::attack::mint::now;
 use tests::edge::IDENTITY_KEYS;
 use tests::process::artefact;
 use tests::world::{User, World};
 
-const KINDS: [&str; 6] =
-    ["access token", "sealed identity", "id of an audio", "path of an audio", "password", "user id"];
+const KINDS: [&str; 8] = [
+    "access token",
+    "personal access token",
+    "refresh token",
+    "sealed identity",
+    "id of an audio",
+    "path of an audio",
+    "password",
+    "user id",
+];
 
-/// Where something can be presented, and the kind that belongs there, if any.
-const PLACES: [(&str, Option<&str>); 15] = [
-    ("bearer token at the edge", Some("access token")),
-    ("cookie at the edge", Some("access token")),
-    ("identity header at the edge", None),
-    ("query at the edge", None),
-    ("proxy's header at the edge", None),
-    ("Basic at the edge", None),
-    ("path of a download, as its owner", Some("id of an audio")),
-    ("path of a download, as somebody else", None),
-    ("path of a download, as nobody", None),
-    ("password of a login", Some("password")),
-    ("name of a login", None),
-    ("identity header at the origin", Some("sealed identity")),
-    ("bearer token at the origin", None),
-    ("cookie at the origin", None),
-    ("token for the command line", Some("access token")),
+/// Where something can be presented, and the kinds that belong there, if any.
+const PLACES: [(&str, &[&str]); 18] = [
+    ("bearer token at the edge", &["access token", "personal access token"]),
+    ("cookie at the edge", &["access token", "personal access token"]),
+    ("bearer token of somebody who looks after logins", &["access token"]),
+    ("body of a refresh", &["refresh token"]),
+    ("cookie of a refresh", &["refresh token"]),
+    ("identity header at the edge", &[]),
+    ("query at the edge", &[]),
+    ("proxy's header at the edge", &[]),
+    ("Basic at the edge", &[]),
+    ("path of a download, as its owner", &["id of an audio"]),
+    ("path of a download, as somebody else", &[]),
+    ("path of a download, as nobody", &[]),
+    ("password of a login", &["password"]),
+    ("name of a login", &[]),
+    ("identity header at the origin", &["sealed identity"]),
+    ("bearer token at the origin", &[]),
+    ("cookie at the origin", &[]),
+    ("token for the command line", &["access token", "personal access token"]),
 ];
 
 const PASSWORD: &str = "ada's own long password";
@@ -40,18 +51,32 @@ async fn nothing_is_accepted_off_the_diagonal() {
     let world = World::start().await;
     let (ada, bob) = (world.user("ada").await, world.user("bob").await);
     let id = world.generate(&ada, "hers").await["id"].as_str().unwrap().to_owned();
-    let texts =
-        [ada.token.clone(), seal(&ada), id.clone(), format!("/download/{id}"), PASSWORD.to_owned(), ada.id.clone()];
+    let login = world.post("/login", json!({"username": "ada", "password": PASSWORD})).await;
+    let personal = world.post_as(&ada, "/api/tokens", json!({"name": "laptop"})).await;
+    let text = async |response: reqwest::Response, name: &str| {
+        response.json::<Value>().await.unwrap()[name].as_str().unwrap().to_owned()
+    };
+    let texts = [
+        ada.token.clone(),
+        text(personal, "token").await,
+        text(login, "refresh_token").await,
+        seal(&ada),
+        id.clone(),
+        format!("/download/{id}"),
+        PASSWORD.to_owned(),
+        ada.id.clone(),
+    ];
     let (mut on, mut off) = (0, 0);
     for (kind, text) in KINDS.into_iter().zip(&texts) {
         for (place, belongs) in PLACES {
             let accepted = is_accepted(&world, place, text, &ada, &bob).await;
-            assert_eq!(accepted, belongs == Some(kind), "{kind} as {place}");
+            assert_eq!(accepted, belongs.contains(&kind), "{kind} as {place}");
             if accepted { on += 1 } else { off += 1 }
         }
     }
     println!("world: {on} accepted where they belong, none of {off} elsewhere");
-    assert_eq!((on, off), (6, KINDS.len() * PLACES.len() - 6));
+    let belong = PLACES.iter().map(|(_, belongs)| belongs.len()).sum::<usize>();
+    assert_eq!((on, off), (belong, KINDS.len() * PLACES.len() - belong));
 }
 
 fn seal(user: &User) -> String {
@@ -74,6 +99,14 @@ async fn is_accepted(world: &World, place: &str, text: &str, owner: &User, other
     let request = match place {
         "bearer token at the edge" => me().bearer_auth(text),
         "cookie at the edge" => me().header("cookie", cookie),
+        "bearer token of somebody who looks after logins" => {
+            world.request(Method::GET, "/api/logins").bearer_auth(text)
+        }
+        "body of a refresh" => world.request(Method::POST, "/refresh").json(&json!({"refresh_token": text})),
+        "cookie of a refresh" => world
+            .request(Method::POST, "/refresh")
+            .header("cookie", format!("cosygate-refresh={text}"))
+            .header("sec-fetch-site", "same-origin"),
         "identity header at the edge" => me().header(HEADER, text),
         "query at the edge" => world.request(Method::GET, &format!("/api/me?access_token={text}&token={text}")),
         "proxy's header at the edge" => me().header("proxy-authorization", format!("Bearer {text}")),

@@ -5,6 +5,15 @@ use crate::problem::{Code, Problem};
 
 /// The cookie that carries a token in place of the header `Authorization`.
 pub const COOKIE: &str = "cosygate";
+/// The same over TLS. Browsers take a cookie of this prefix only from this very host (RFC 6265bis,
+/// section 4.1.3.2), so no other host of the domain can put one in its place.
+pub const SECURE_COOKIE: &str = "__Host-cosygate";
+/// The cookie that carries a refresh token.
+pub const REFRESH_COOKIE: &str = "cosygate-refresh";
+/// The same over TLS.
+pub const SECURE_REFRESH_COOKIE: &str = "__Host-cosygate-refresh";
+/// The only paths on which the refresh cookie is handed on.
+const REFRESH_PATHS: [&str; 2] = ["/refresh", "/logout"];
 
 /// The headers of a request as Envoy gives them: lower-case names, raw values, duplicates apart,
 /// pseudo-headers (RFC 9113, section 8.3) first.
@@ -28,6 +37,7 @@ pub struct Seen<'a> {
     fetch_site: Once<'a>,
     content_length: Once<'a>,
     forwarded_for: Once<'a>,
+    forwarded_proto: Once<'a>,
     asked_method: Once<'a>,
     has_cookie: bool,
     has_claims: bool,
@@ -77,6 +87,7 @@ impl<'a> Seen<'a> {
                 "sec-fetch-site" => seen.fetch_site.put(value),
                 "content-length" => seen.content_length.put(value),
                 "x-forwarded-for" => seen.forwarded_for.put(value),
+                "x-forwarded-proto" => seen.forwarded_proto.put(value),
                 "access-control-request-method" => seen.asked_method.put(value),
                 "upgrade" => seen.upgrade.put(value),
                 "connection" => seen.connection.put(value),
@@ -157,10 +168,21 @@ impl<'a> Seen<'a> {
         names
     }
 
-    /// The header `Cookie` without our own cookie: `None` if nothing changes, otherwise what is
-    /// left, which may be nothing.
+    /// Whether the client speaks TLS with the edge, as Envoy says.
+    fn is_secure(&self) -> bool {
+        self.forwarded_proto.text() == Some("https")
+    }
+
+    /// The header `Cookie` without our own cookies: `None` if nothing changes, otherwise what is
+    /// left, which may be nothing. A refresh token stays where one is exchanged.
     pub fn cookie_without_credential(&self) -> Option<Vec<u8>> {
-        let ours = |pair: &&[u8]| cookie_value(pair).is_some();
+        let path = self.target.split('?').next().unwrap_or_default();
+        let exchanged = REFRESH_PATHS.contains(&path).then(|| refresh_cookie(self.is_secure()));
+        let ours = |pair: &&[u8]| {
+            let is = |name: &str| value_of(pair, name).is_some();
+            [COOKIE, SECURE_COOKIE].into_iter().any(is)
+                || [REFRESH_COOKIE, SECURE_REFRESH_COOKIE].into_iter().any(|name| is(name) && exchanged != Some(name))
+        };
         if !self.cookie_pairs().any(|pair| ours(&pair)) {
             return None;
         }
@@ -189,7 +211,8 @@ impl<'a> Seen<'a> {
             Once::Twice => return Err(invalid("two Authorization headers")),
             Once::Single(value) => Some(bearer(value).ok_or_else(|| invalid("Authorization is not one bearer token"))?),
         };
-        let mut cookies = self.cookie_pairs().filter_map(cookie_value);
+        let name = credential_cookie(self.is_secure());
+        let mut cookies = self.cookie_pairs().filter_map(|pair| value_of(pair, name));
         let cookie = cookies.next();
         if cookies.next().is_some() {
             return Err(invalid("two token cookies"));
@@ -282,114 +305,21 @@ impl<'a> Credential<'a> {
     }
 }
 
-fn cookie_value(pair: &[u8]) -> Option<&[u8]> {
-    pair.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")
+/// The one name under which a cookie is a credential. The other name is none, so that two never
+/// stand side by side, and over TLS none counts that another host may have set.
+pub fn credential_cookie(is_secure: bool) -> &'static str {
+    if is_secure { SECURE_COOKIE } else { COOKIE }
+}
+
+/// The one name under which a cookie carries a refresh token.
+pub fn refresh_cookie(is_secure: bool) -> &'static str {
+    if is_secure { SECURE_REFRESH_COOKIE } else { REFRESH_COOKIE }
+}
+
+/// The value of a cookie, if the pair has this name.
+pub fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers<'a>(list: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a [u8])> {
-        list.iter().map(|(name, value)| (*name, value.as_bytes())).collect()
-    }
-
-    #[test]
-    fn every_spelling_of_identity_is_removed() {
-        for name in [
-            "x-user-id",
-            "X-User-Role",
-            "x_user_id",
-            "x-user_id",
-            "x-user-",
-            "x-user-anything",
-            "x-cosygate-identity",
-            "X_Cosygate_Identity",
-            "x-user",
-            "authorization",
-            "Proxy-Authorization",
-        ] {
-            assert!(is_removed(name), "{name}");
-        }
-        for name in ["x-users", "user-id", "x-request-id", "accept", "x-usermode", "", "x", "cookie"] {
-            assert!(!is_removed(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn exactly_one_credential() {
-        let bearer = |value| {
-            let list = headers(&[("authorization", value)]);
-            let found = Seen::new(&list).credential()?;
-            found.text().map(str::to_owned).ok_or_else(|| invalid("not a token"))
-        };
-        assert_eq!(bearer("Bearer a.b.c").unwrap(), "a.b.c");
-        assert_eq!(bearer("bEARER a.b.c").unwrap(), "a.b.c");
-        for refused in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer  a",
-            "Bearer a b",
-            "Bearer a,b",
-            "Bearer\ta",
-            "Basic YTpi",
-            "a.b.c",
-            "Bearer a=",
-        ] {
-            assert_eq!(bearer(refused).unwrap_err().code, Code::TokenInvalid, "{refused:?}");
-        }
-        let code = |list: &[(&str, &str)]| Seen::new(&headers(list)).credential().unwrap_err().code;
-        assert_eq!(code(&[]), Code::TokenMissing);
-        assert_eq!(code(&[("cookie", "other=1; cosygatex=2")]), Code::TokenMissing);
-        assert_eq!(code(&[("authorization", "Bearer a"), ("authorization", "Bearer a")]), Code::TokenInvalid);
-        assert_eq!(code(&[("authorization", "Bearer a"), ("cookie", "cosygate=a")]), Code::TokenInvalid);
-        assert_eq!(code(&[("cookie", "cosygate=a; cosygate=a")]), Code::TokenInvalid);
-        assert_eq!(code(&[("cookie", "cosygate=a"), ("cookie", "cosygate=b")]), Code::TokenInvalid);
-        let with_cookie = headers(&[("cookie", "theme=dark; cosygate=a.b.c;x=y")]);
-        assert_eq!(Seen::new(&with_cookie).credential().unwrap(), Credential { token: b"a.b.c", from_cookie: true });
-        let left = |list: &[(&str, &str)]| Seen::new(&headers(list)).cookie_without_credential();
-        assert_eq!(Seen::new(&with_cookie).cookie_without_credential().unwrap(), b"theme=dark; x=y");
-        assert_eq!(left(&[("cookie", "cosygate=a")]).unwrap(), b"");
-        assert_eq!(left(&[("cookie", "a=b")]), None);
-    }
-
-    #[test]
-    fn a_cookie_works_only_from_the_page_itself() {
-        let check = |list: &[(&str, &str)], method| {
-            let all = [&[(":method", method), (":authority", "speech.example:8443")], list].concat();
-            Seen::new(&headers(&all)).check_same_origin().is_ok()
-        };
-        assert!(check(&[], "GET"));
-        assert!(check(&[("sec-fetch-site", "same-origin")], "POST"));
-        assert!(check(&[("origin", "https://speech.example:8443")], "DELETE"));
-        for refused in [
-            &[][..],
-            &[("sec-fetch-site", "cross-site")],
-            &[("sec-fetch-site", "same-site")],
-            &[("sec-fetch-site", "cross-site"), ("origin", "https://speech.example:8443")],
-            &[("origin", "null")],
-            &[("origin", "https://speech.example")],
-            &[("origin", "https://speech.example:8443.evil.example")],
-        ] {
-            assert!(!check(refused, "POST"), "{refused:?}");
-            assert!(!check(&[refused, &[("upgrade", "websocket")]].concat(), "GET"), "{refused:?}");
-        }
-    }
-
-    #[test]
-    fn the_client_is_who_the_last_trusted_hop_saw() {
-        let address = |value, trusted| {
-            let list = headers(&[("x-forwarded-for", value)]);
-            let seen = Seen::new(&list);
-            seen.forwarded_for(trusted).map(str::to_owned)
-        };
-        assert_eq!(address("evil, 198.51.100.7, 10.0.0.2", 0).as_deref(), Some("10.0.0.2"));
-        assert_eq!(address("evil, 198.51.100.7, 10.0.0.2", 1).as_deref(), Some("198.51.100.7"));
-        assert_eq!(address("10.0.0.2", 1), None);
-        let doubled = headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2")]);
-        assert_eq!(Seen::new(&doubled).forwarded_for(0), None);
-        assert!(Seen::new(&doubled).has_hops());
-        assert!(!Seen::new(&headers(&[("x-forwarded-for", "1.1.1.1")])).has_hops());
-    }
-}
+mod tests;

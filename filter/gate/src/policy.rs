@@ -15,11 +15,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use self::compile::{CompiledIssuer, CompiledLimits, CompiledRole, Gate, is_plain_name};
 pub(crate) use self::compile::{check_route, compile_rate};
-pub use self::issuer::{ClaimNames, Issuer, KeySource, KeysFrom, RoleMapping};
+pub use self::issuer::{ClaimNames, Issuer, KeySource, KeysFrom, OriginKeys, RoleMapping};
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
@@ -95,6 +94,9 @@ pub struct Role {
     pub storage_mb: u32,
     /// Outputs older than this are removed.
     pub retention_days: u32,
+    /// Voices that a user may have made of recordings; none if absent.
+    #[serde(default)]
+    pub voices: u32,
 }
 
 /// A steady rate with room for a burst.
@@ -140,6 +142,9 @@ pub struct Route {
     /// The login must be at most this old, in seconds (RFC 9470).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_login_s: Option<u32>,
+    /// The largest request body, in KiB, in place of the role's or of `public_body_kb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_kb: Option<u32>,
     /// The connection may become a WebSocket (RFC 6455). Other upgrades never pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub websocket: bool,
@@ -306,13 +311,16 @@ pub enum FailureMode {
 pub struct Registration {
     /// Whether anybody may register.
     pub open: bool,
+    /// Whether somebody with an invitation may.
+    #[serde(default)]
+    pub invitations: bool,
     /// The role of a new account.
     pub role: String,
 }
 
 impl Default for Registration {
     fn default() -> Self {
-        Self { open: false, role: "free".to_owned() }
+        Self { open: false, invitations: false, role: "free".to_owned() }
     }
 }
 
@@ -374,14 +382,14 @@ impl Document {
         serde_json::from_slice(bytes).map_err(|error| refuse("", error.to_string()))
     }
 
-    /// Puts the origin's own public keys in place of `"from": "origin"`.
-    pub fn with_origin_keys(mut self, jwks: &Value) -> Self {
+    /// Puts the origin's own public keys in place of the words that mean them.
+    pub fn with_origin_keys(mut self, keys: &OriginKeys) -> Self {
         for issuer in &mut self.issuers {
-            if issuer.keys.from == Some(KeysFrom::Origin) {
-                issuer.keys = KeySource { jwks: Some(jwks.clone()), ..KeySource::default() };
+            if let Some(from) = issuer.keys.from {
+                issuer.keys = KeySource { jwks: Some(keys.of(from).clone()), ..KeySource::default() };
             }
         }
-        self.shadow = self.shadow.map(|shadow| Box::new(shadow.with_origin_keys(jwks)));
+        self.shadow = self.shadow.map(|shadow| Box::new(shadow.with_origin_keys(keys)));
         self
     }
 }

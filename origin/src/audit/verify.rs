@@ -6,9 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{PERSONAL_DAYS, open};
-use crate::store::{
-    AuditRow, Checkpoint, FIRST_HASH, Head, Purpose, Store, StoreError, personal_hash, subject_of, user_object,
-};
+use crate::store::{AuditRow, Checkpoint, FIRST_HASH, Head, Store, StoreError, personal_hash, subject_of, user_object};
 
 const STEP: i64 = 1000;
 const DAY_MS: i64 = 86_400_000;
@@ -102,8 +100,7 @@ struct Signed {
 
 impl Signed {
     async fn collect(store: &Store, kept: &[Checkpoint], report: &mut Report) -> Result<Self, StoreError> {
-        let set = crate::keys::published(store, Purpose::Audit).await?.unwrap_or_default();
-        let keys = set.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
+        let keys = crate::keys::of_audit(store).await?;
         let mut signed = Self::default();
         let mut known = HashSet::new();
         let mut after = 0;

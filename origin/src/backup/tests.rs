@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::accounts::PasswordSettings;
 use crate::app::App;
+use crate::audio::tests::recording;
 use crate::audit::{read_file, verify};
 use crate::clock::Clock;
 use crate::hash::sha256_hex;
@@ -14,6 +16,7 @@ use crate::store::tests::{contract, run_sql};
 use crate::store::{Export, RevocationRecord};
 use crate::test_app::{ADA, BOB, NOW_MS, TestApp, caller};
 use crate::upkeep;
+use crate::voices::CONSENTS;
 
 contract! {
     a_backup_goes_into_either_database
@@ -39,7 +42,12 @@ async fn everything(store: &Store) -> BTreeMap<&'static str, Vec<String>> {
 /// Something in every table that a server has.
 async fn used() -> TestApp {
     let app = TestApp::new().await;
-    app.post("/register", json!({"username": "ada", "password": "correct horse"})).await;
+    app.register("ada").await;
+    app.login("ada", "correct horse").await;
+    app.login("ada", "wrong horse").await;
+    let texts = [("name", "My voice"), ("transcript", "“Good” morning."), ("consent", CONSENTS[0].statement)];
+    let voice = app.upload(ADA, "/api/voices", &texts, ("sample", &recording(6.0))).await;
+    assert_eq!(voice.status.as_u16(), 201, "{voice:?}");
     for user in [ADA, BOB, "partner:42", "%2E%2E", "a/b"] {
         for n in 0..4 {
             app.app.clock.advance(1);
@@ -67,7 +75,7 @@ async fn used() -> TestApp {
 async fn restored(app: &TestApp, backup: &Path, to: &Path) -> (Settings, Store) {
     let settings = Settings { data: to.to_owned(), ..app.app.settings.clone() };
     let store = crate::app::open_store(&settings).await.unwrap();
-    restore(&settings, &store, backup, NOW_MS + 60_000).await.unwrap();
+    restore(&settings, &store, backup, NOW_MS + 60_000, "cli:test".to_owned()).await.unwrap();
     (settings, store)
 }
 
@@ -77,13 +85,14 @@ async fn what_is_put_back_is_what_was_there() {
     let (backup, data) = (folder.path().join("backup"), folder.path().join("data"));
     let app_of = |settings: &Settings, store: &Store| {
         let (settings, store) = (settings.clone(), store.clone());
-        let passwords = crate::accounts::Passwords::with_cost(64, 1).unwrap();
+        let cheap = PasswordSettings { memory_kib: 64, passes: 1, ..PasswordSettings::default() };
+        let passwords = crate::accounts::Passwords::new(&cheap).unwrap();
         App::with_parts(settings, Clock::standing(NOW_MS), store, passwords, Arc::clone(&app.engine) as _)
     };
     let (settings, store, blobs) = (&app.app.settings, &app.app.store, &app.app.blobs);
     let before = (everything(store).await, store.control().progress().await.unwrap());
     let manifest = write(settings, store, blobs, &backup, true, NOW_MS).await.unwrap();
-    assert!(manifest.files.keys().filter(|name| name.starts_with("blobs/")).count() == 20, "{manifest:?}");
+    assert!(manifest.files.keys().filter(|name| name.starts_with("blobs/")).count() == 21, "{manifest:?}");
 
     let (settings, store) = restored(&app, &backup, &data).await;
     let mut after = everything(&store).await;
@@ -105,7 +114,7 @@ async fn what_is_put_back_is_what_was_there() {
             files += 1;
         }
     }
-    assert_eq!(files, 20);
+    assert_eq!(files, 21);
     // It serves, with the same keys and the same policy.
     let again = app_of(&settings, &store).await.unwrap();
     assert_eq!(again.policy.issuer().jwks(), app.app.policy.issuer().jwks());
@@ -115,7 +124,7 @@ async fn what_is_put_back_is_what_was_there() {
     let audio = again.blobs.of(&owner).range(&output.id, 0..output.bytes as u64).await.unwrap();
     assert_eq!(sha256_hex(&[&audio]), output.sha256);
     // Never over anything.
-    let second = restore(&settings, &store, &backup, NOW_MS).await;
+    let second = restore(&settings, &store, &backup, NOW_MS, "cli:test".to_owned()).await;
     assert!(matches!(second, Err(BackupError::DatabaseNotEmpty)), "{second:?}");
     let over = write(&settings, &store, &again.blobs, &backup, true, NOW_MS).await;
     assert!(matches!(over, Err(BackupError::NotEmpty(_))), "{over:?}");
@@ -150,7 +159,8 @@ async fn what_is_written_meanwhile_is_in_it_whole_or_not_at_all() {
         let (settings, store) = restored(&app, &backup, &folder.path().join(format!("data {n}"))).await;
         assert!(!settings.master_key_file().exists() && !settings.identity_keys_file().exists());
         let mut named = Vec::new();
-        for row in everything(&store).await.remove("outputs").unwrap() {
+        let mut all = everything(&store).await;
+        for row in ["outputs", "voices"].iter().flat_map(|table| all.remove(table).unwrap()) {
             let row: Value = serde_json::from_str(&row).unwrap();
             let text = |name: &str| row[name].as_str().unwrap().to_owned();
             let blobs = Blobs::open(&settings.blobs_folder()).unwrap();
@@ -182,9 +192,9 @@ async fn a_broken_backup_is_refused_before_anything_is_touched() {
         let mut changed = whole.clone();
         changed.push(b'x');
         fs::write(&path, changed).unwrap();
-        assert!(restore(&settings, &store, &backup, NOW_MS).await.is_err(), "{name}");
+        assert!(restore(&settings, &store, &backup, NOW_MS, "cli:test".to_owned()).await.is_err(), "{name}");
         fs::remove_file(&path).unwrap();
-        assert!(restore(&settings, &store, &backup, NOW_MS).await.is_err(), "{name}");
+        assert!(restore(&settings, &store, &backup, NOW_MS, "cli:test".to_owned()).await.is_err(), "{name}");
         fs::write(&path, whole).unwrap();
     }
     let outside = Manifest { files: [("../data/x".to_owned(), String::new())].into(), ..manifest };
@@ -198,7 +208,7 @@ async fn a_backup_goes_into_either_database(store: Store) {
     let backup = folder.path().join("backup");
     let settings = Settings { data: folder.path().join("data"), ..app.app.settings.clone() };
     write(&app.app.settings, &app.app.store, &app.app.blobs, &backup, false, NOW_MS).await.unwrap();
-    restore(&settings, &store, &backup, NOW_MS).await.unwrap();
+    restore(&settings, &store, &backup, NOW_MS, "cli:test".to_owned()).await.unwrap();
     let mut after = everything(&store).await;
     after.get_mut("audit").unwrap().pop();
     let sorted = |mut all: BTreeMap<&'static str, Vec<String>>| {

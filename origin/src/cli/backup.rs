@@ -41,7 +41,8 @@ pub(crate) async fn restore(settings: &Settings, options: Restore) -> anyhow::Re
     // Before a database is made for it.
     backup::check(&options.folder)?;
     let store = app::open_store(settings).await?;
-    let manifest = backup::restore(settings, &store, &options.folder, Clock::system().now_ms()).await?;
+    let manifest =
+        backup::restore(settings, &store, &options.folder, Clock::system().now_ms(), super::author()).await?;
     store.close().await;
     super::print(format!("{} files, audit up to row {}", manifest.files.len(), manifest.audit_seq))?;
     if !manifest.has_keys {

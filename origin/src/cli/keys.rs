@@ -40,8 +40,10 @@ pub(crate) enum Command {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum For {
-    /// Signs the tokens of users.
+    /// Signs the access tokens of logins.
     Issuer,
+    /// Signs personal access tokens.
+    Pat,
     /// Signs what edges are told.
     Root,
     /// Signs checkpoints of the audit.
@@ -64,6 +66,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Rotate { purpose } => {
             let purpose = match purpose {
                 For::Issuer => Purpose::Issuer,
+                For::Pat => Purpose::Pat,
                 For::Root => Purpose::Root,
                 For::Audit => Purpose::Audit,
             };
@@ -74,7 +77,10 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             }
         }
         Command::Activate { kid } => {
-            let ends_at = now_ms.saturating_add(keys::grace_ms(&current_document(&store).await?));
+            let known = store.keys().all().await?;
+            let purpose = known.iter().find(|key| key.kid == kid).map(|key| key.purpose.as_str()).unwrap_or_default();
+            let lives_ms = keys::signed_for_ms(&current_document(&store).await?, purpose);
+            let ends_at = now_ms.saturating_add(lives_ms);
             let audit = AuditEntry::of_system(now_ms, "key_activate").on(&kid).via(super::author());
             if !store.keys().activate(&kid, ends_at, &audit).await? {
                 bail!("{kid} is no key that is to follow");

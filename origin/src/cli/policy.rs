@@ -131,7 +131,7 @@ pub(crate) struct How {
 pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check { file } => {
-            policy::check(&super::read(&file)?, &Issuer::sample_jwks())
+            policy::check(&super::read(&file)?, &Issuer::sample_keys())
                 .with_context(|| format!("{} is not valid", file.display()))?;
             super::print(format!("{} is valid", file.display()))?;
         }
@@ -157,7 +157,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             let publication = Publication { author: &super::author(), reason: &how.reason, after: None };
             let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_trial").via(super::author());
             let record =
-                policy::begin_trial(&store, &bytes, &Issuer::sample_jwks(), publication, &trial, &audit).await?;
+                policy::begin_trial(&store, &bytes, &Issuer::sample_keys(), publication, &trial, &audit).await?;
             super::print(format!("revision {} on trial", record.rev))?;
             return if how.wait { wait(&store).await } else { Ok(ExitCode::SUCCESS) };
         }
@@ -214,7 +214,7 @@ async fn publish(settings: &Settings, bytes: &[u8], how: &How, after: Option<i64
     let author = super::author();
     let publication = Publication { author: &author, reason: &how.reason, after };
     let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_change").via(super::author());
-    let record = policy::publish(&store, bytes, &Issuer::sample_jwks(), publication, &audit).await?;
+    let record = policy::publish(&store, bytes, &Issuer::sample_keys(), publication, &audit).await?;
     super::print(format!("revision {}", record.rev))?;
     if how.wait { wait(&store).await } else { Ok(ExitCode::SUCCESS) }
 }

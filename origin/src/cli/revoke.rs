@@ -27,6 +27,9 @@ pub(crate) enum Command {
     /// Withdraw one token, by its `jti`.
     #[command(after_help = "Example: cosygate revoke token 01JDCTN4N2Z9R4V7J4T3M6Q8XY")]
     Token(Subject),
+    /// Withdraw one personal access token, by its id.
+    #[command(after_help = "Example: cosygate revoke pat 01JDCTN4N2Z9R4V7J4T3M6Q8XY")]
+    Pat(Subject),
     /// Withdraw all tokens of an issuer, by its `iss`.
     #[command(after_help = "Example: cosygate revoke issuer cosygate --reason 'a key has leaked'")]
     Issuer(Subject),
@@ -52,6 +55,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Client(subject) => (Whose::Client, subject),
         Command::Login(subject) => (Whose::Session, subject),
         Command::Token(subject) => (Whose::Token, subject),
+        Command::Pat(subject) => (Whose::Pat, subject),
         Command::Issuer(subject) => (Whose::Issuer, subject),
         Command::List => {
             for record in store.control().revocations(now_ms, MAX_LISTED).await? {

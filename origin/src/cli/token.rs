@@ -17,7 +17,6 @@ use origin::app;
 use origin::config::Settings;
 use origin::keys;
 use origin::policy::environment_secret;
-use origin::store::Purpose;
 use serde_json::{Value, json};
 
 /// No token that is looked at is longer.
@@ -55,8 +54,8 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Document::parse(&super::read(&policy)?).with_context(|| format!("{} is not valid", policy.display()))?;
     if settings.database_url.is_some() || settings.database_file().exists() {
         let store = app::open_store(settings).await?;
-        if let Some(jwks) = keys::published(&store, Purpose::Issuer).await? {
-            document = document.with_origin_keys(&jwks);
+        if let Some(keys) = keys::published(&store).await? {
+            document = document.with_origin_keys(&keys);
         }
         store.close().await;
     }

@@ -82,7 +82,8 @@ impl PolicyCenter {
     ) -> Result<Self, CenterError> {
         let failed = |error| CenterError::File(file.path.clone(), error);
         keys::make_first(&store, &master, clock.now_ms()).await?;
-        let jwks = keys::load(&store, &master, Purpose::Issuer).await?.jwks();
+        let logins = keys::load(&store, &master, Purpose::Issuer).await?;
+        let keys = Issuer::new(logins, keys::load(&store, &master, Purpose::Pat).await?).keys();
         let newest = store.policies().latest().await?;
         if !file.path.try_exists().map_err(failed)? {
             let content =
@@ -94,7 +95,7 @@ impl PolicyCenter {
         let mut last_error = None;
         // A file that says what an older revision said was overtaken, unless nothing else counts.
         if file.is_master || newest.is_none() || !store.policies().knows(&hash).await? {
-            match check(&bytes, &jwks) {
+            match check(&bytes, &keys) {
                 Ok(document) => drop(record(&store, &bytes, &document, FROM_FILE, &of_file(&clock)).await?),
                 Err(error) => {
                     let error = CenterError::Invalid(file.path.clone(), error);
@@ -183,7 +184,7 @@ impl PolicyCenter {
         publication: Publication<'_>,
         audit: &AuditEntry,
     ) -> Result<PolicyRecord, CenterError> {
-        let record = publish(&self.store, bytes, &self.issuer().jwks(), publication, audit).await?;
+        let record = publish(&self.store, bytes, &self.issuer().keys(), publication, audit).await?;
         self.look().await;
         Ok(record)
     }
@@ -253,7 +254,7 @@ impl PolicyCenter {
 
     /// Judges new content of the file; false to try the same content again.
     async fn take_over(&self, bytes: &[u8]) -> bool {
-        let document = match check(bytes, &self.issuer().jwks()) {
+        let document = match check(bytes, &self.issuer().keys()) {
             Ok(document) => document,
             Err(error) => {
                 self.report(CenterError::Invalid(self.file.path.clone(), error).to_string());

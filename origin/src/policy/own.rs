@@ -6,7 +6,7 @@ use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Route};
 use gate::route::Found;
 
 use crate::caller::ADMIN_ROLE;
-use crate::issuer::{SCOPE, TOKEN_TYPE};
+use crate::issuer::{PAT_TYPE, SCOPE, TOKEN_TYPE};
 
 /// Where only admins go.
 const ADMIN: &str = "/api/admin/";
@@ -26,8 +26,18 @@ pub(super) fn check(document: &Document, gate: &Gate) -> Result<(), PolicyError>
 
 fn check_one(document: &Document, gate: &Gate) -> Result<(), PolicyError> {
     let is_own = |issuer: &Issuer| issuer.keys.from == Some(KeysFrom::Origin);
+    let is_of_pats = |issuer: &Issuer| issuer.keys.from == Some(KeysFrom::OriginPat);
     for (index, issuer) in document.issuers.iter().enumerate().filter(|(_, issuer)| is_own(issuer)) {
         check_issuer(issuer, &format!("/issuers/{index}"))?;
+    }
+    let names: Vec<&str> =
+        document.issuers.iter().filter(|issuer| is_own(issuer)).map(|issuer| &*issuer.issuer).collect();
+    let mut pats = document.issuers.iter().enumerate().filter(|(_, issuer)| is_of_pats(issuer));
+    if let Some((index, issuer)) = pats.next() {
+        check_pat_issuer(issuer, &names, &format!("/issuers/{index}"))?;
+    }
+    if let Some((index, _)) = pats.next() {
+        return Err(refuse(format!("/issuers/{index}/keys/from"), "another issuer has these keys"));
     }
     // None of them has a prefix now, and no two issuers have the same: there is one, or none.
     let Some(issuer) = document.issuers.iter().find(|issuer| is_own(issuer)) else { return Ok(()) };
@@ -35,7 +45,7 @@ fn check_one(document: &Document, gate: &Gate) -> Result<(), PolicyError> {
         return Err(refuse("/registration/role", "anybody who registers would be an admin; choose another role"));
     }
     check_login(gate, issuer)?;
-    let ours_alone = document.issuers.iter().all(is_own);
+    let ours_alone = document.issuers.iter().all(|issuer| is_own(issuer) || is_of_pats(issuer));
     for (index, route) in document.routes.iter().enumerate() {
         let at = format!("/routes/{index}");
         if reaches(document, route, RESERVED) {
@@ -65,12 +75,36 @@ fn check_issuer(issuer: &Issuer, at: &str) -> Result<(), PolicyError> {
         let message = format!("the tokens of this server say `{TOKEN_TYPE}`; without it no login would be of use");
         return Err(refuse(format!("{at}/types"), message));
     }
+    if issuer.types.iter().any(|accepted| accepted.eq_ignore_ascii_case(PAT_TYPE)) {
+        let message = format!("`{PAT_TYPE}` is what personal access tokens say; they have an issuer of their own");
+        return Err(refuse(format!("{at}/types"), message));
+    }
     Ok(())
 }
 
-/// Whoever cannot show a token yet must come through to where one is given.
+/// Personal access tokens are for the accounts of this server, and never pass for tokens of a login.
+fn check_pat_issuer(issuer: &Issuer, own: &[&str], at: &str) -> Result<(), PolicyError> {
+    if issuer.users_of.as_deref().is_none_or(|name| !own.contains(&name)) {
+        let message = "its tokens are for accounts of this server; name the issuer with the keys `origin`";
+        return Err(refuse(format!("{at}/users_of"), message));
+    }
+    match issuer.types.as_slice() {
+        [only] if only.eq_ignore_ascii_case(PAT_TYPE) => Ok(()),
+        _ => {
+            Err(refuse(format!("{at}/types"), format!("personal access tokens say `{PAT_TYPE}`, and nothing else may")))
+        }
+    }
+}
+
+/// Whoever cannot show a token must come through to where one is given.
 fn check_login(gate: &Gate, issuer: &Issuer) -> Result<(), PolicyError> {
     let name = &issuer.issuer;
+    if let Found::Route(route) = gate.routes.find("/refresh", "POST")
+        && !route.public
+    {
+        let message = "whoever refreshes has a token that is over; make POST /refresh public";
+        return Err(refuse(format!("/routes/{}", route.index), message));
+    }
     match gate.routes.find("/login", "POST") {
         Found::Route(route) if route.public => Ok(()),
         Found::Route(route) => Err(refuse(

@@ -1,27 +1,19 @@
 //! `POST /login`: a password against a token.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderValue;
-use axum::http::header::SET_COOKIE;
-use axum::response::{IntoResponse as _, Response};
-use gate::{Code, Problem};
-use serde::{Deserialize, Serialize};
+use axum::http::HeaderMap;
+use axum::http::header::USER_AGENT;
+use axum::response::Response;
+use serde::Deserialize;
 
-use crate::accounts::fold_username;
 use crate::app::App;
 use crate::caller::Visit;
-use crate::clock::new_id;
+use crate::guessing::{self, Attempt};
 use crate::input::JsonBody;
-use crate::issuer::Grant;
+use crate::logins;
 use crate::problem::Refusal;
-use crate::store::{IssuedToken, User, Whose};
-
-/// How much longer than it holds a token is remembered, in seconds: clocks may differ.
-const MARGIN_S: u64 = 60;
 
 /// The body.
 #[derive(Deserialize)]
@@ -29,115 +21,30 @@ const MARGIN_S: u64 = 60;
 pub(super) struct Body {
     username: String,
     password: String,
-    /// The token goes into a cookie in place of the answer.
+    /// The tokens go into cookies in place of the answer.
     #[serde(default)]
     cookie: bool,
-}
-
-#[derive(Serialize)]
-struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
-    token_type: &'static str,
-    expires_in: u64,
-    user_id: String,
-    username: String,
-    role: String,
+    /// By which the device is known again; the cookie of an earlier login counts as well.
+    #[serde(default)]
+    device_token: Option<String>,
 }
 
 /// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`.
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     visit: Visit,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Refusal> {
-    let user = match fold_username(&body.username) {
-        Ok(username) => app.store.accounts().by_username(&username).await?,
-        Err(_) => None,
-    };
-    let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let is_right = app.passwords.verify(body.password, hash).await?;
-    let Some((user, now_ms)) = admitted(&app, user.filter(|_| is_right)).await? else {
-        metrics::counter!("cosygate_logins_total", "result" => "refused").increment(1);
-        app.store.audit(&visit.audit(&app.clock, "login", "token_invalid")).await?;
-        return Err(Refusal::new(Code::TokenInvalid, "Wrong username or password."));
-    };
-    let (token, expires_in) = grant(&app, &user, now_ms).await?;
-    app.store.audit(&visit.audit(&app.clock, "login", "ok").by(&user.id)).await?;
-    metrics::counter!("cosygate_logins_total", "result" => "ok").increment(1);
-
-    let cookie = body.cookie.then(|| cookie(&token, expires_in, visit.is_secure)).transpose()?;
-    let answer = Answer {
-        token: cookie.is_none().then_some(token),
-        token_type: "Bearer",
-        expires_in,
-        user_id: user.id,
-        username: user.username,
-        role: user.role,
-    };
-    let mut response = Json(answer).into_response();
-    if let Some(cookie) = cookie {
-        response.headers_mut().insert(SET_COOKIE, cookie);
-    }
-    Ok(response)
-}
-
-/// The user as the database knows them now, unless disabled, and the time of issue, in
-/// milliseconds.
-///
-/// Tokens know whole seconds only, and what was issued in the second of a withdrawal is withdrawn,
-/// too; who logs in then waits for the next one. The time is taken before the user is looked at
-/// again, so whatever is changed about the account after that withdraws the token.
-async fn admitted(app: &App, user: Option<User>) -> Result<Option<(User, i64)>, Refusal> {
-    let Some(user) = user else { return Ok(None) };
-    let control = app.store.control();
-    let issuer = app.policy.now().own_issuer().map(|issuer| issuer.issuer.clone()).unwrap_or_default();
-    let withdrawn = [
-        control.withdrawn_before(Whose::User, &user.id).await?,
-        control.withdrawn_before(Whose::Issuer, &issuer).await?,
-    ];
-    let holds_from_ms = withdrawn.into_iter().flatten().max().unwrap_or_default().saturating_mul(1000);
-    let wait_ms = holds_from_ms.saturating_sub(app.clock.now_ms()).clamp(0, 1000);
-    tokio::time::sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default())).await;
-    let now_ms = app.clock.now_ms().max(holds_from_ms);
-    let user = app.store.accounts().by_id(&user.id).await?;
-    Ok(user.filter(|user| user.disabled_at.is_none()).map(|user| (user, now_ms)))
-}
-
-/// A token and how long it holds, in seconds.
-async fn grant(app: &App, user: &User, now_ms: i64) -> Result<(String, u64), Refusal> {
-    let policy = app.policy.now();
-    let unavailable = || Problem::new(Code::PolicyUnavailable, "Nobody can log in here at the moment.").retry_after(60);
-    let issuer = policy.own_issuer().ok_or_else(|| Refusal::from(unavailable()).because("no issuer with our keys"))?;
-    let lifetime_s = app.settings.token_lifetime_seconds.min(u64::from(issuer.max_lifetime_s));
-    let (sid, jti) = (new_id(now_ms), new_id(now_ms));
-    let holds_s = lifetime_s + u64::from(issuer.clock_skew_s) + MARGIN_S;
-    let token = IssuedToken {
-        jti: &jti,
-        sid: &sid,
-        issued_at: now_ms / 1000,
-        expires_at: now_ms.saturating_add(i64::try_from(holds_s * 1000).unwrap_or(i64::MAX)),
-    };
-    let place = app.store.issued().add(token).await?;
-    let grant = Grant {
-        issuer: &issuer.issuer,
-        audience: issuer.audiences.first().map(String::as_str).unwrap_or_default(),
-        user,
-        sid: &sid,
-        jti: &jti,
-        place,
-        lifetime_s,
-        now_ms,
-    };
-    Ok((app.policy.issuer().issue(&grant), lifetime_s))
-}
-
-/// The cookie (RFC 6265): out of reach of scripts, and never sent from another site.
-pub(super) fn cookie(token: &str, max_age_s: u64, is_secure: bool) -> Result<HeaderValue, Refusal> {
-    let secure = if is_secure { "; Secure" } else { "" };
-    let name = gate::headers::COOKIE;
-    let cookie = format!("{name}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={max_age_s}{secure}");
-    cookie.parse().map_err(Refusal::internal)
+    let device = body.device_token.or_else(|| guessing::device_in(&headers));
+    let attempt = Attempt { username: &body.username, password: &body.password, device: device.as_deref() };
+    let user = guessing::log_in(&app, &visit, attempt).await?;
+    // Disabled in this very moment.
+    let Some((user, now_ms)) = logins::admitted(&app, &user.id).await? else { return Err(guessing::wrong()) };
+    let device_token = app.guard.device_token(&user, app.clock.now_s());
+    let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let session = logins::begin(&app, &visit, user_agent, user, now_ms).await?;
+    session.on(device_token).into_response(body.cookie, visit.is_secure)
 }
 
 #[cfg(test)]
@@ -146,7 +53,7 @@ mod tests {
     use gate::cache::TokenCache;
     use gate::headers::Seen;
     use gate::{Gate, Request, Verdict, judge};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use crate::test_app::{Reply, TestApp};
 
@@ -169,7 +76,7 @@ mod tests {
         let body = reply.json();
         assert_eq!((&body["token_type"], &body["expires_in"]), (&json!("Bearer"), &json!(3600)));
 
-        let document = app.app.policy.now().document.clone().with_origin_keys(&app.app.policy.issuer().jwks());
+        let document = app.app.policy.now().document.clone().with_origin_keys(&app.app.policy.issuer().keys());
         let gate = Gate::new(&document, &|_| None).unwrap();
         let header = format!("Bearer {}", body["token"].as_str().unwrap());
         let headers =
@@ -210,24 +117,29 @@ mod tests {
         let app = registered().await;
         let body = json!({"username": "ada", "password": "correct horse", "cookie": true});
         let plain = app.post("/login", body.clone()).await;
-        assert_eq!(plain.json().get("token"), None::<&Value>);
-        let cookie = plain.header("set-cookie");
-        assert!(cookie.starts_with("cosygate=ey"), "{cookie}");
-        assert!(cookie.ends_with("; HttpOnly; SameSite=Strict; Path=/; Max-Age=3600"), "{cookie}");
+        assert_eq!((plain.json().get("token"), plain.json().get("refresh_token")), (None, None));
+        let cookies = plain.cookies();
+        assert!(cookies[0].starts_with("cosygate=ey"), "{cookies:?}");
+        assert!(cookies[0].ends_with("; HttpOnly; SameSite=Strict; Path=/; Max-Age=3600"), "{cookies:?}");
+        assert!(cookies[1].starts_with("cosygate-refresh=01"), "{cookies:?}");
+        assert!(cookies[1].ends_with("; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000"), "{cookies:?}");
 
         let mut over_tls = app.request("POST", "/login", None, Some(&body));
         over_tls.headers_mut().insert("x-forwarded-proto", "https".parse().unwrap());
-        assert!(app.send(over_tls).await.header("set-cookie").ends_with("; Secure"));
-
-        let logout = app.send(app.request("POST", "/logout", None, None)).await;
-        assert_eq!(logout.status.as_u16(), 204);
-        assert_eq!(logout.header("set-cookie"), "cosygate=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+        let over_tls = app.send(over_tls).await;
+        let cookies = over_tls.cookies();
+        assert!(cookies[0].starts_with("__Host-cosygate=ey") && cookies[0].ends_with("; Secure"), "{cookies:?}");
+        assert!(
+            cookies[1].starts_with("__Host-cosygate-refresh=01") && cookies[1].ends_with("; Secure"),
+            "{cookies:?}"
+        );
     }
 
     #[tokio::test]
     async fn without_an_issuer_of_ours_nobody_logs_in() {
         let app = TestApp::with_policy(|policy| {
-            policy["issuers"][0]["keys"] = json!({"jwks": crate::issuer::Issuer::sample_jwks()});
+            policy["issuers"][0]["keys"] = json!({"jwks": crate::issuer::Issuer::sample_keys().logins});
+            policy["issuers"].as_array_mut().unwrap().truncate(1);
         })
         .await;
         app.post("/register", json!({"username": "ada", "password": "correct horse"})).await;

@@ -4,21 +4,22 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::login::cookie;
 use crate::app::App;
-use crate::caller::{ADMIN_ROLE, Caller};
+use crate::caller::Caller;
 use crate::clock::rfc3339;
+use crate::guessing;
 use crate::input::JsonBody;
+use crate::logins::clear_cookies;
 use crate::privacy::{self, ExportError};
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
-use crate::store::Whose;
+use crate::store::{Changed, Whose};
 
 /// Users of other issuers have no account here: their name is their id, and nobody knows since when.
 pub(super) async fn handler(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Refusal> {
@@ -41,21 +42,15 @@ pub(super) struct Farewell {
 }
 
 /// `DELETE /api/me`: erases the caller. The policy asks for a fresh login, and the password is asked
-/// for once more: a stolen token is not enough.
+/// for once more: a stolen token is not enough. `400 request_invalid` when it is wrong, `429
+/// rate_limited` when too many were.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     JsonBody(body): JsonBody<Farewell>,
 ) -> Result<Response, Refusal> {
-    if let Some(user) = app.store.accounts().by_id(caller.user_id()).await? {
-        if !app.passwords.verify(body.password, Some(user.password_hash)).await? {
-            let code = Code::StepUpRequired;
-            app.store.audit(&caller.audit(&app.clock, "erase", code.as_str())).await?;
-            return Err(Refusal::new(code, "Give the password of the account that is to be erased."));
-        }
-        if user.role == ADMIN_ROLE && app.store.accounts().count_of_role(ADMIN_ROLE).await? < 2 {
-            return Err(Refusal::new(Code::Conflict, "You are the last administrator. Make another one first."));
-        }
+    if app.store.accounts().by_id(caller.user_id()).await?.is_some() {
+        guessing::confirm(&app, &caller, "erase", &body.password).await?;
     }
     // Not by whom: the withdrawal outlives the account for as long as its tokens could.
     let withdrawal =
@@ -64,15 +59,17 @@ pub(super) async fn delete(
     let record = record.map_err(Refusal::internal)?;
     let audit = caller.audit(&app.clock, "erase", "ok");
     match privacy::erase(&app.store, &app.blobs, caller.user_id(), &record, &audit).await {
-        Ok(()) => {}
+        Ok(Changed::LastAdmin) => {
+            return Err(Refusal::new(Code::Conflict, "You are the last administrator. Make another one first."));
+        }
+        Ok(_) => {}
         Err(ExportError::Store(error)) => return Err(error.into()),
         // The rows are gone, and with them every way to the files; upkeep removes them.
         Err(error) => tracing::error!(%error, "files of an erased user could not be removed yet"),
     }
     app.policy.hurry();
     let mut response = StatusCode::NO_CONTENT.into_response();
-    let cleared: HeaderValue = cookie("", 0, caller.visit().is_secure)?;
-    response.headers_mut().insert(header::SET_COOKIE, cleared);
+    clear_cookies(&mut response, caller.visit().is_secure)?;
     Ok(response)
 }
 

@@ -118,6 +118,16 @@ impl Store {
             }
         }
     }
+
+    /// Who and what, by their ids, of all rows about this action with this result.
+    #[cfg(test)]
+    pub(crate) async fn audited(&self, action: &str, result: &str) -> Vec<(Option<String>, Option<String>)> {
+        const SQL: &str = "SELECT actors.user_id, COALESCE(objects.user_id, audit.object) FROM audit \
+                           LEFT JOIN audit_subjects AS actors ON actors.subject = audit.subject \
+                           LEFT JOIN audit_subjects AS objects ON 'user:' || objects.subject = audit.object \
+                           WHERE action = $1 AND result = $2 ORDER BY seq";
+        super::on_db!(&self.reader, pool => sqlx::query_as(SQL).bind(action).bind(result).fetch_all(pool).await.unwrap())
+    }
 }
 
 #[cfg(test)]

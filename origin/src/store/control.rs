@@ -1,7 +1,9 @@
 //! What the control plane tells the edges beside the policy, and what they tell it.
 
 use super::audit::insert_audit;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::logins::end_logins;
+use super::personal_tokens::end_tokens;
+use super::{AuditEntry, Ended, Store, StoreError, in_transaction, on_db};
 
 /// How far the control plane has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -23,6 +25,8 @@ pub enum Whose {
     Session,
     /// One token (`jti`).
     Token,
+    /// One personal access token, by its `jti`, too; told until its own end.
+    Pat,
     /// All of one issuer.
     Issuer,
 }
@@ -35,13 +39,14 @@ impl Whose {
             Self::Client => "client",
             Self::Session => "session",
             Self::Token => "token",
+            Self::Pat => "pat",
             Self::Issuer => "issuer",
         }
     }
 
     /// By its name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::User, Self::Client, Self::Session, Self::Token, Self::Issuer]
+        [Self::User, Self::Client, Self::Session, Self::Token, Self::Pat, Self::Issuer]
             .into_iter()
             .find(|whose| whose.as_str() == name)
     }
@@ -131,7 +136,7 @@ pub(super) fn mark(kind: &str) -> Option<&'static str> {
         Whose::Token => Some(
             "UPDATE issued_tokens SET withdrawn = (SELECT serial FROM control) WHERE jti = $1 AND withdrawn IS NULL",
         ),
-        Whose::User | Whose::Client | Whose::Issuer => None,
+        Whose::User | Whose::Client | Whose::Pat | Whose::Issuer => None,
     }
 }
 
@@ -192,13 +197,16 @@ impl<'a> Control<'a> {
         }))
     }
 
-    /// Withdraws tokens. Of two moments for the same tokens the later one counts.
+    /// Withdraws tokens, personal ones too, and ends the logins that they belong to. Of two moments for the same tokens
+    /// the later one counts.
     ///
     /// # Errors
     /// The database failed.
     pub async fn revoke(&self, revocation: &RevocationRecord, audit: &AuditEntry) -> Result<(), StoreError> {
         in_transaction!(&self.store.writer, transaction => {
+            end_tokens!(transaction, revocation, Ended::Revoked);
             revoke!(&mut *transaction, revocation);
+            end_logins!(&mut *transaction, revocation, Ended::Revoked);
             insert_audit!(&mut *transaction, audit);
         });
         Ok(())

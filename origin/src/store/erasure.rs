@@ -2,10 +2,12 @@
 
 use sqlx::AssertSqlSafe;
 
+use super::accounts::is_last_admin;
 use super::audit::insert_audit;
 use super::control::revoke;
+use super::personal_tokens::end_tokens;
 use super::tables::{Erasure, TABLES};
-use super::{AuditEntry, Db, RevocationRecord, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Changed, Db, Ended, RevocationRecord, Store, StoreError, in_transaction, on_db};
 
 /// How long after an erasure its second pass comes, in milliseconds. A request that was under way
 /// has ended by then, whatever it left behind.
@@ -47,8 +49,8 @@ impl<'a> Erasures<'a> {
         Self { store }
     }
 
-    /// Removes everything that is the user's, all or nothing, and withdraws the tokens. The files
-    /// are the caller's to remove.
+    /// Removes everything that is the user's, all or nothing, and withdraws the tokens, personal ones
+    /// each by its own id. The files are the caller's to remove.
     ///
     /// # Errors
     /// The database failed.
@@ -57,20 +59,29 @@ impl<'a> Erasures<'a> {
         user_id: &str,
         withdrawn: &RevocationRecord,
         audit: &AuditEntry,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Changed, StoreError> {
         const NOTE: &str = "INSERT INTO erasures (user_id, due_at) VALUES ($1, $2) \
                             ON CONFLICT (user_id) DO UPDATE SET due_at = excluded.due_at";
         let audit = audit.clone().on_user(user_id);
-        in_transaction!(&self.store.writer, transaction => {
-            revoke!(&mut *transaction, withdrawn);
-            sqlx::query(NOTE)
-                .bind(user_id)
-                .bind(audit.at.saturating_add(SECOND_PASS_MS))
-                .execute(&mut *transaction)
-                .await?;
-            remove_rows!(&mut *transaction, user_id, &audit);
+        let changed = in_transaction!(&self.store.writer, transaction => {
+            if is_last_admin!(&mut *transaction, user_id) {
+                Changed::LastAdmin
+            } else {
+                revoke!(&mut *transaction, withdrawn);
+                end_tokens!(transaction, withdrawn, Ended::Revoked);
+                sqlx::query(NOTE)
+                    .bind(user_id)
+                    .bind(audit.at.saturating_add(SECOND_PASS_MS))
+                    .execute(&mut *transaction)
+                    .await?;
+                remove_rows!(&mut *transaction, user_id, &audit);
+                Changed::Done
+            }
         });
-        self.overwrite().await
+        if changed == Changed::Done {
+            self.overwrite().await?;
+        }
+        Ok(changed)
     }
 
     /// Whether anything here is this user's.

@@ -7,8 +7,10 @@ use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
 /// What a key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Tokens of users.
+    /// Access tokens of logins.
     Issuer,
+    /// Personal access tokens.
+    Pat,
     /// Bundles for edges.
     Root,
     /// Checkpoints of the audit.
@@ -20,6 +22,7 @@ impl Purpose {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Issuer => "issuer",
+            Self::Pat => "pat",
             Self::Root => "root",
             Self::Audit => "audit",
         }

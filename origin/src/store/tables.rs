@@ -17,6 +17,8 @@ pub struct Table {
     pub told: &'static [&'static str],
     /// The other columns.
     pub untold: &'static [&'static str],
+    /// Whether each row has audio of the same id.
+    pub has_audio: bool,
     /// What becomes of the owner's rows at erasure.
     pub erasure: Erasure,
     /// Columns that name who did something; a user who is erased becomes `erased` there.
@@ -37,38 +39,91 @@ pub enum Erasure {
 }
 
 const fn nobodys(name: &'static str, untold: &'static [&'static str]) -> Table {
-    Table { name, owner: None, told: &[], untold, erasure: Erasure::Nobodys, authors: &[] }
+    Table { name, owner: None, told: &[], untold, has_audio: false, erasure: Erasure::Nobodys, authors: &[] }
 }
 
 const fn owned(name: &'static str, told: &'static [&'static str], untold: &'static [&'static str]) -> Table {
-    Table { name, owner: Some("user_id"), told, untold, erasure: Erasure::Removed, authors: &[] }
+    Table { name, owner: Some("user_id"), told, untold, has_audio: false, erasure: Erasure::Removed, authors: &[] }
 }
 
 /// All tables, each after those that it refers to.
 pub const TABLES: &[Table] = &[
     Table {
         owner: Some("id"),
-        // The hash of a password helps nobody but a thief.
-        ..owned("users", &["id", "username", "role", "created_at", "disabled_at"], &["password_hash"])
+        // The hash of a password helps nobody but a thief; the skeleton follows from the name.
+        ..owned("users", &["id", "username", "role", "created_at", "disabled_at"], &["password_hash", "skeleton"])
     },
+    Table {
+        has_audio: true,
+        ..owned(
+            "outputs",
+            &[
+                "id",
+                "text",
+                "voice",
+                "engine",
+                "characters",
+                "frames",
+                "sample_rate",
+                "bytes",
+                "sha256",
+                "project_id",
+                "created_at",
+                "role",
+            ],
+            &["user_id"],
+        )
+    },
+    Table {
+        has_audio: true,
+        ..owned(
+            "voices",
+            &[
+                "id",
+                "name",
+                "transcript",
+                "language",
+                "consent",
+                "consented_at",
+                "frames",
+                "sample_rate",
+                "bytes",
+                "sha256",
+                "created_at",
+            ],
+            &["user_id", "slot"],
+        )
+    },
+    // Whoever has the secrets could try them.
     owned(
-        "outputs",
+        "logins",
         &[
             "id",
-            "text",
-            "voice",
-            "engine",
-            "characters",
-            "frames",
-            "sample_rate",
-            "bytes",
-            "sha256",
-            "project_id",
+            "issuer",
+            "label",
+            "address",
+            "region",
             "created_at",
-            "role",
+            "seen_at",
+            "rotated_at",
+            "expires_at",
+            "ended_at",
+            "ended_why",
         ],
+        &["user_id", "family", "secret", "previous", "nonce"],
+    ),
+    owned(
+        "personal_tokens",
+        &["id", "issuer", "name", "role", "scope", "created_at", "expires_at", "used_at", "ended_at", "ended_why"],
         &["user_id"],
     ),
+    owned("password_resets", &["expires_at"], &["user_id", "secret_hash"]),
+    Table {
+        authors: &["author"],
+        ..nobodys("invitations", &["id", "secret_hash", "role", "uses_left", "created_at", "expires_at", "author"])
+    },
+    // Under names from which nobody can tell whose they are; they run out within hours.
+    nobodys("guesses", &["bucket", "until"]),
     owned("reservations", &["id", "day", "characters", "created_at", "expires_at"], &["user_id"]),
     owned("daily_usage", &["day", "characters", "generations"], &["user_id"]),
     owned("discarded_blobs", &["id", "discarded_at"], &["user_id"]),

@@ -103,7 +103,8 @@ const VALUES: &[&str] = &[
     "websocket",
     "POST",
 ];
-const COOKIES: &[&str] = &["cosygate", "Cosygate", "cosygate ", "__Host-cosygate", "theme", "cosygatex", ""];
+const COOKIES: &[&str] =
+    &["cosygate", "Cosygate", "cosygate ", "__Host-cosygate", "cosygate-refresh", "theme", "cosygatex", ""];
 
 /// Judges the changed request, on its own target, on a public route and on a protected one.
 pub fn check(input: &Input) {
@@ -174,7 +175,8 @@ fn loses_what_it_may_not_keep(table: &Table, protected: &Asked) {
     for (name, value) in &handed_on.headers {
         assert!(!is_removed(name) && !is_credential(name) && !claims_identity(name), "{name} remains");
         if name == "cookie" {
-            let ours = |pair: &[u8]| pair.trim_ascii().starts_with(b"cosygate=");
+            let names: [&[u8]; 2] = [b"cosygate=", b"__Host-cosygate="];
+            let ours = |pair: &[u8]| names.iter().any(|name| pair.trim_ascii().starts_with(name));
             assert!(!value.split(|byte| *byte == b';').any(ours), "a credential remains: {handed_on:?}");
         }
     }

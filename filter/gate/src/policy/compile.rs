@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Cors, Document, Failure, Identity, Issuer, KeysFrom, Limits, PolicyError, Revocation, refuse};
+use super::{Cors, Document, Failure, Identity, Issuer, Limits, PolicyError, Revocation, refuse};
 use super::{LimitBy, Role, Route};
 use crate::cors::is_origin;
 use crate::fetch::Source;
@@ -322,7 +322,7 @@ fn compile_issuer(
             })?;
             KeySet::of_secret(&value).map_err(|reason| refuse(format!("{at}/keys/secret_env"), reason))?
         }
-        (None, None, None, Some(KeysFrom::Origin)) if symmetric == 0 => KeySet::default(),
+        (None, None, None, Some(_)) if symmetric == 0 => KeySet::default(),
         _ => {
             return Err(refuse(
                 format!("{at}/keys"),
@@ -364,7 +364,15 @@ fn check_issuers(issuers: &[Issuer], roles: &BTreeMap<String, Role>) -> Result<(
         if issuer.user_prefix.as_deref().is_some_and(|prefix| !is_plain_name(prefix)) {
             return Err(refuse(format!("/issuers/{index}/user_prefix"), "has 1 to 64 of a-z, 0-9, _ and -"));
         }
-        if !prefixes.insert(&issuer.user_prefix) {
+        if let Some(name) = &issuer.users_of {
+            let other = issuers.iter().find(|other| other.issuer == *name && other.users_of.is_none());
+            if other.is_none_or(|other| other.user_prefix != issuer.user_prefix) {
+                return Err(refuse(
+                    format!("/issuers/{index}/users_of"),
+                    "must name an issuer with the same `user_prefix`, or none, and with users of its own",
+                ));
+            }
+        } else if !prefixes.insert(&issuer.user_prefix) {
             return Err(refuse(
                 format!("/issuers/{index}/user_prefix"),
                 "another issuer has the same one, so one subject of both would be one user",

@@ -34,6 +34,10 @@ pub struct Issuer {
     /// users: `partner` makes `partner:42`. At most one issuer may go without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_prefix: Option<String>,
+    /// The issuer whose users its subjects are, by its name: both then have the same
+    /// `user_prefix`, or none, and one subject of both is one user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users_of: Option<String>,
     /// How far clocks may differ, in seconds, at most 60.
     #[serde(default = "default_clock_skew_s")]
     pub clock_skew_s: u32,
@@ -76,8 +80,8 @@ pub struct KeySource {
     /// The name of an environment variable with a shared secret of at least 32 bytes, base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<String>,
-    /// `origin`: the keys of this cosygate. The control plane puts them in place of this word
-    /// whenever it hands the policy to an edge.
+    /// `origin`, `origin_pat`: the keys of this cosygate. The control plane puts them in place of
+    /// this word whenever it hands the policy to an edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<KeysFrom>,
 }
@@ -87,8 +91,29 @@ pub struct KeySource {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum KeysFrom {
-    /// The origin's own issuer.
+    /// Those that sign the access tokens of logins.
     Origin,
+    /// Those that sign personal access tokens.
+    OriginPat,
+}
+
+/// The origin's own public keys, each a JWK Set (RFC 7517, section 5).
+#[derive(Clone, Debug)]
+pub struct OriginKeys {
+    /// Those that sign the access tokens of logins.
+    pub logins: Value,
+    /// Those that sign personal access tokens.
+    pub pats: Value,
+}
+
+impl OriginKeys {
+    /// The keys that a word of the policy means.
+    pub fn of(&self, from: KeysFrom) -> &Value {
+        match from {
+            KeysFrom::Origin => &self.logins,
+            KeysFrom::OriginPat => &self.pats,
+        }
+    }
 }
 
 /// One role of an issuer and what it is here.

@@ -75,7 +75,7 @@ pub(super) async fn run(settings: &Settings, options: Options) -> anyhow::Result
     let document = &in_force.policy.document;
     let variables = edge_config::variables(document);
     let (roots, seed) = (in_force.roots(), in_force.bundle(region, "", clock.now_s()));
-    let with_keys = document.clone().with_origin_keys(&in_force.issuer.jwks());
+    let with_keys = document.clone().with_origin_keys(&in_force.issuer.keys());
     let (source, tag) = match options.is_static {
         true => (Source::Policy(&with_keys), document.rev.to_string()),
         false => (Source::Control { cluster: &options.cluster, roots: &roots, seed: &seed.text }, seed.tag),

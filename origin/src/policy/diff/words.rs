@@ -43,6 +43,7 @@ pub(super) const ISSUER: Table = &[
     ("/roles", or("by their own names", "roles", "")),
     ("/required", value("required claims", "")),
     ("/user_prefix", value("prefix of its users", "")),
+    ("/users_of", or("its own", "users", "")),
     ("/clock_skew_s", value("clocks may differ by", "seconds")),
     ("/max_lifetime_s", value("tokens may hold for", "seconds")),
     ("/types", value("types of tokens", "")),
@@ -61,6 +62,7 @@ pub(super) const ROLE: Table = &[
     ("/generations_per_day", value("generations", "per day")),
     ("/storage_mb", value("storage", "MiB")),
     ("/retention_days", value("outputs kept for", "days")),
+    ("/voices", or("0", "voices of their own", "")),
 ];
 
 pub(super) const ROUTE: Table = &[
@@ -70,6 +72,7 @@ pub(super) const ROUTE: Table = &[
     ("/limit/burst", or("no limit", "burst", "")),
     ("/limit/by", or("no limit", "calls counted by", "")),
     ("/fresh_login_s", or("any", "age of the login", "seconds")),
+    ("/body_kb", or("as elsewhere", "request body", "KiB")),
     (
         "/websocket",
         Words::Switch {
@@ -86,6 +89,10 @@ pub(super) const ROUTE: Table = &[
 pub(super) const DOCUMENT: Table = &[
     ("/rev", value("revision", "")),
     ("/registration/open", Words::Switch { on: "registration opened", off: "registration closed" }),
+    (
+        "/registration/invitations",
+        Words::Switch { on: "registration by invitation opened", off: "registration by invitation closed" },
+    ),
     ("/registration/role", value("role of a new account", "")),
     (
         "/identity/sealed",

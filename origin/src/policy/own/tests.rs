@@ -7,7 +7,7 @@ use crate::policy::{BUILT_IN, check};
 fn verdict(change: impl FnOnce(&mut Value)) -> Result<(), PolicyError> {
     let mut policy: Value = serde_json::from_slice(BUILT_IN).unwrap();
     change(&mut policy);
-    check(policy.to_string().as_bytes(), &Issuer::sample_jwks()).map(drop)
+    check(policy.to_string().as_bytes(), &Issuer::sample_keys()).map(drop)
 }
 
 /// What is said of the shipped policy after a change.
@@ -41,8 +41,41 @@ fn the_shipped_policy_is_sound() {
 }
 
 #[test]
+fn personal_tokens_have_an_issuer_of_their_own() {
+    let types = |index: usize, types: Value| move |policy: &mut Value| policy["issuers"][index]["types"] = types;
+    refused(types(0, json!(["at+jwt", "PAT+jwt"])), "/issuers/0/types", "have an issuer of their own");
+    refused(types(1, json!(["pat+jwt", "at+jwt"])), "/issuers/1/types", "nothing else may");
+    refused(|policy| drop(policy["issuers"].as_array_mut().unwrap().remove(0)), "/issuers/0/users_of", "");
+    let stranger = |policy: &mut Value| {
+        policy["issuers"][0]["keys"] = json!({"jwks": Issuer::sample_keys().logins});
+    };
+    refused(stranger, "/issuers/1/users_of", "for accounts of this server");
+    let twice = |policy: &mut Value| {
+        let mut issuer = policy["issuers"][1].clone();
+        issuer["issuer"] = json!("second");
+        policy["issuers"].as_array_mut().unwrap().push(issuer);
+    };
+    refused(twice, "/issuers/2/keys/from", "another issuer has these keys");
+    assert_eq!(verdict(|policy| policy["issuers"].as_array_mut().unwrap().truncate(1)), Ok(()));
+}
+
+#[test]
+fn refreshing_needs_no_token() {
+    let place = place("/refresh");
+    let closed = move |policy: &mut Value| {
+        policy["routes"][place] = json!({"path": "/refresh", "methods": ["POST"], "roles": ["free"]})
+    };
+    refused(closed, &format!("/routes/{place}"), "make POST /refresh public");
+    // Without such a route every login ends with its first token, which is a choice.
+    assert_eq!(verdict(|policy| drop(policy["routes"].as_array_mut().unwrap().remove(place))), Ok(()));
+}
+
+#[test]
 fn the_origins_own_issuer_is_one_and_has_no_prefix() {
-    let prefix = |policy: &mut Value| policy["issuers"][0]["user_prefix"] = json!("own");
+    let prefix = |policy: &mut Value| {
+        policy["issuers"].as_array_mut().unwrap().truncate(1);
+        policy["issuers"][0]["user_prefix"] = json!("own");
+    };
     refused(prefix, "/issuers/0/user_prefix", "the origin's own issuer has no prefix");
     let second = |policy: &mut Value| {
         let mut issuer = policy["issuers"][0].clone();
@@ -50,13 +83,13 @@ fn the_origins_own_issuer_is_one_and_has_no_prefix() {
         issuer["user_prefix"] = json!("second");
         policy["issuers"].as_array_mut().unwrap().push(issuer);
     };
-    refused(second, "/issuers/1/user_prefix", "the origin's own issuer has no prefix");
+    refused(second, "/issuers/2/user_prefix", "the origin's own issuer has no prefix");
     let twin = |policy: &mut Value| {
         let mut issuer = policy["issuers"][0].clone();
         issuer["issuer"] = json!("second");
         policy["issuers"].as_array_mut().unwrap().push(issuer);
     };
-    refused(twin, "/issuers/1/user_prefix", "another issuer has the same one");
+    refused(twin, "/issuers/2/user_prefix", "another issuer has the same one");
 }
 
 #[test]
@@ -132,6 +165,7 @@ fn a_shadow_is_held_to_the_same() {
 #[test]
 fn a_policy_for_another_application_needs_nothing_of_ours() {
     let foreign = |policy: &mut Value| {
+        policy["issuers"].as_array_mut().unwrap().truncate(1);
         policy["issuers"][0]["keys"] = json!({"jwks": {"keys": [cases::public_key("ed")]}});
         policy["issuers"][0]["user_prefix"] = json!("idp");
         policy["registration"] = json!({"open": true, "role": "admin"});

@@ -44,6 +44,7 @@ async fn wrong_requests_are_explained_and_cost_nothing() {
         (json!({"text": "x", "project_id": "a/b"}), "project_id must be"),
         (json!({"text": "x", "project_id": ""}), "project_id must be"),
         (json!({"text": "x", "colour": "red"}), "unknown field `colour`"),
+        (json!({"text": "x", "format": "aac"}), "must be one of wav, pcm, flac, opus, mp3"),
         (json!({"voice": "first"}), "missing field `text`"),
     ] {
         let reply = app.generate(ADA, body).await;
@@ -51,6 +52,8 @@ async fn wrong_requests_are_explained_and_cost_nothing() {
         assert!(reply.json()["detail"].as_str().unwrap().contains(reason), "{reason}: {reply:?}");
     }
     assert_nothing_is_left(&app).await;
+    let made = app.generate(ADA, json!({"text": "x", "format": "mp3"})).await.json();
+    assert_eq!(made["audio_url"], format!("/download/{}?format=mp3", made["id"].as_str().unwrap()));
     let alias = app.generate(ADA, json!({"text": "é".repeat(500), "voice_type": "second"})).await.json();
     assert_eq!((&alias["voice"], &alias["characters"]), (&json!("second"), &json!(500)));
 }

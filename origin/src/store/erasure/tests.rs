@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::audit::verify;
+use crate::invitations::Terms;
 use crate::store::tests::{contract, run_sql};
 use crate::store::{
-    AuditFilter, Export, Limits, NewPolicy, Output, Reservation, Reserved, RevocationRecord, User, on_db,
+    Added, AuditFilter, Export, Limits, Login, NewPolicy, Output, OwnVoice, PersonalToken, Reservation, Reserved,
+    RevocationRecord, User, VoiceChange, Whose, on_db,
 };
 use crate::test_app::{NOW_MS, caller};
 
@@ -72,6 +74,65 @@ fn withdrawn(subject: &str, author: &str) -> RevocationRecord {
     }
 }
 
+/// Something of hers in the tables of logins, tokens, resets, invitations and voices.
+async fn fill(store: &Store, zoe: &crate::caller::Caller) {
+    let (audit, words) = (AuditEntry::of_system(NOW_MS, "test").by("id-of-zoe"), || "words of zoe".to_owned());
+    let login = Login {
+        id: "login".to_owned(),
+        user_id: "id-of-zoe".to_owned(),
+        issuer: "cosygate".to_owned(),
+        label: words(),
+        address: words(),
+        region: "local".to_owned(),
+        created_at: NOW_MS - 1000,
+        seen_at: NOW_MS,
+        expires_at: NOW_MS + 1,
+        family: words(),
+        secret: words(),
+        previous: None,
+        nonce: None,
+        rotated_at: NOW_MS,
+        ended_at: None,
+        ended_why: None,
+    };
+    store.logins().begin(&login, 9, &audit).await.unwrap();
+    let token = PersonalToken {
+        id: "token".to_owned(),
+        user_id: "id-of-zoe".to_owned(),
+        issuer: "cosygate".to_owned(),
+        name: words(),
+        role: "free".to_owned(),
+        scope: String::new(),
+        created_at: NOW_MS - 1000,
+        expires_at: NOW_MS + 1,
+        used_at: None,
+        ended_at: None,
+        ended_why: None,
+    };
+    assert_eq!(store.of(zoe).add_token(&token, &audit).await.unwrap(), Added::Yes);
+    let terms = Terms { role: None, uses: 1, days: 1, author: "id-of-zoe" };
+    let document = crate::policy::current_document(store).await.unwrap();
+    let (invitation, _) = crate::invitations::invite(terms, &document, NOW_MS).unwrap();
+    store.invitations().add(&invitation, &audit).await.unwrap();
+    let (reset, _) = crate::invitations::offer_reset("id-of-zoe", NOW_MS);
+    store.invitations().offer_reset(&reset, &audit).await.unwrap();
+    let voice = OwnVoice {
+        id: "voice".to_owned(),
+        name: words(),
+        transcript: words(),
+        language: None,
+        consent: words(),
+        consented_at: NOW_MS,
+        frames: 1,
+        sample_rate: 1,
+        bytes: 1,
+        sha256: "00".to_owned(),
+        created_at: NOW_MS,
+    };
+    store.of(zoe).expect_recording("voice", NOW_MS).await.unwrap();
+    assert_eq!(store.of(zoe).add_voice(&voice, 9, &audit).await.unwrap(), VoiceChange::Done);
+}
+
 async fn nothing_is_left_of_a_user(store: Store) {
     const MARKS: [&str; 3] = ["id-of-zoe", "name-of-zoe", "words of zoe"];
     const LIMITS: Limits =
@@ -114,6 +175,7 @@ async fn nothing_is_left_of_a_user(store: Store) {
     store.of(&zoe).delete_output("deleted", &audit("delete")).await.unwrap();
     assert!(store.of(&zoe).begin_export("export", NOW_MS + 1, &audit("export")).await.unwrap());
     assert!(!store.of(&zoe).begin_export("other", NOW_MS + 1, &audit("export")).await.unwrap());
+    fill(&store, &zoe).await;
     let new = NewPolicy { document: "{}", sha256: "0", wanted_rev: 1, after: None, author: "id-of-zoe", reason: "" };
     store.policies().publish(new, &audit("policy_change")).await.unwrap();
     store.control().revoke(&withdrawn("id-of-tom", "id-of-zoe"), &audit("revoke").on_user("id-of-tom")).await.unwrap();
@@ -130,7 +192,9 @@ async fn nothing_is_left_of_a_user(store: Store) {
     drop(snapshot);
 
     let rows = store.trail().head().await.unwrap().seq;
-    store.erasures().erase("id-of-zoe", &withdrawn("id-of-zoe", "erased"), &audit("erase")).await.unwrap();
+    let erased = store.erasures().erase("id-of-zoe", &withdrawn("id-of-zoe", "erased"), &audit("erase")).await;
+    assert_eq!(erased.unwrap(), Changed::Done);
+    assert!(store.control().withdrawn_before(Whose::Pat, "token").await.unwrap().is_some());
     for (table, text) in everything(&store).await {
         let may_be = ["revocations", "erasures"].contains(&table);
         assert!(may_be || MARKS.iter().all(|mark| !text.contains(mark)), "{table}: {text}");

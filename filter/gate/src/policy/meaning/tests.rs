@@ -51,6 +51,28 @@ fn a_policy_for_another_application_needs_nothing_of_ours() {
     assert_eq!(verdict(&sound()), Ok(()));
 }
 
+/// One subject of two issuers is one user only where the policy says so.
+#[test]
+fn issuers_share_users_only_by_name() {
+    let add = |users_of: Option<&str>, prefix: Option<&str>| {
+        let mut policy = sound();
+        let mut second = policy["issuers"][0].clone();
+        second["issuer"] = json!("second");
+        second["users_of"] = json!(users_of);
+        second["user_prefix"] = json!(prefix);
+        policy["issuers"].as_array_mut().unwrap().push(second);
+        policy
+    };
+    assert_eq!(verdict(&add(Some("https://idp.example"), None)), Ok(()));
+    assert_eq!(verdict(&add(None, None)).unwrap_err().at, "/issuers/1/user_prefix");
+    for (users_of, prefix) in
+        [("https://other.example", None), ("second", None), ("https://idp.example", Some("second")), ("", None)]
+    {
+        let error = verdict(&add(Some(users_of), prefix)).unwrap_err();
+        assert_eq!(error.at, "/issuers/1/users_of", "{users_of}: {error}");
+    }
+}
+
 #[test]
 fn every_role_that_is_named_exists() {
     refused("/routes/0/roles/1", json!("premum"), "/routes/0/roles/1", "there is no role `premum`");
@@ -67,6 +89,7 @@ fn every_route_can_be_reached() {
     refused("/routes/0/methods", json!(["GET", "POST", "GET"]), "/routes/0/methods/2", "stands twice");
     let dots = json!({"path": "/a/../b", "methods": ["GET"], "public": true});
     refused("/routes/-", dots, "/routes/3", "no request could ever match it");
+    refused("/routes/1/body_kb", json!(0), "/routes/1/body_kb", "must be at least 1");
     refused("/routes/1/fresh_login_s", json!(0), "/routes/1/fresh_login_s", "no login would be recent enough");
 
     // The most specific pattern decides, so none of these hides another.
