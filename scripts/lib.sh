@@ -6,8 +6,14 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$here"
 tools=$here/.tools
-# Everything below names target/ outright.
+# Everything below names target/ outright. LAME's makefiles take no path with spaces, so there cargo goes by another name
+# of the same folder.
 export CARGO_TARGET_DIR=$here/target
+if [[ $here == *[[:space:]]* ]]; then
+  CARGO_TARGET_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/cosygate/target-$(printf '%s' "$here" | cksum | cut -d ' ' -f 1)
+  mkdir -p "$here/target" "${CARGO_TARGET_DIR%/*}"
+  ln -sfn "$here/target" "$CARGO_TARGET_DIR"
+fi
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {

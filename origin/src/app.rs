@@ -47,6 +47,8 @@ pub struct App {
     pub passwords: Passwords,
     /// Bounds guesses at passwords.
     pub guard: Guard,
+    /// Encrypts the secrets of second factors.
+    pub vault: Master,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -159,7 +161,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
-        let guard = Guard::new(&master);
+        let (guard, vault) = (Guard::new(&master), master.child("second factors"));
         let door = Door::new(open_identity_keys(&settings)?);
         let blobs = open_blobs(&settings)?;
         let edge = EdgeConfig {
@@ -177,6 +179,7 @@ impl App {
             blobs,
             passwords,
             guard,
+            vault,
             policy,
             engine,
             audio: audio::Workers::default(),

@@ -37,6 +37,10 @@ const MAX_DEVICE_TOKEN: usize = 128;
 
 /// Guesses at one account: in any ten minutes at most ten.
 const AT_ACCOUNT: Rate = Rate { burst: 8, every_ms: 300_000 };
+/// Guesses at the second factor of one account, by whoever knows the password. Three of a million
+/// codes hold at a time, so a year of guessing finds one with a probability of 3 %. Recovery codes
+/// are counted apart, and the owner gets in meanwhile.
+const AT_CODES: Rate = Rate { burst: 5, every_ms: 3_600_000 };
 /// Guesses from one address at all accounts.
 const FROM_ADDRESS: Rate = Rate { burst: 20, every_ms: 30_000 };
 /// Guesses from everywhere at all accounts.
@@ -108,6 +112,11 @@ impl Guard {
         }
     }
 
+    /// Guesses at codes of this kind of one account.
+    pub fn code_bucket(&self, kind: &str, user_id: &str) -> Bucket {
+        self.bucket(kind, user_id.as_bytes(), &AT_CODES)
+    }
+
     fn mac(&self, kind: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         keyed(&self.key, kind, parts)
     }
@@ -172,11 +181,7 @@ async fn evaluate(
         Some(user) => audit(result).on_user(&user.id),
         None => audit(result),
     };
-    if let Some(wait_ms) = guesses.take(buckets, app.clock.now_ms(), &refused("rate_limited")).await? {
-        let wait_s = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX);
-        let detail = format!("Too many wrong passwords. Try again in {wait_s} seconds.");
-        return Err(Problem::new(Code::RateLimited, detail).retry_after(wait_s).into());
-    }
+    count(app, buckets, &refused("rate_limited"), "passwords").await?;
     let verified = app.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await;
     // What was not evaluated was no guess.
     let is_right = match verified {
@@ -199,6 +204,17 @@ async fn evaluate(
         user.password_hash = hash;
     }
     Ok(Some(user))
+}
+
+/// Counts one guess at `what` in every bucket.
+///
+/// # Errors
+/// `429 rate_limited` if there were too many; that is audited.
+pub async fn count(app: &App, buckets: &[Bucket], refused: &AuditEntry, what: &str) -> Result<(), Refusal> {
+    let Some(wait_ms) = app.store.guesses().take(buckets, app.clock.now_ms(), refused).await? else { return Ok(()) };
+    let wait_s = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX);
+    let detail = format!("Too many wrong {what}. Try again in {wait_s} seconds.");
+    Err(Problem::new(Code::RateLimited, detail).retry_after(wait_s).into())
 }
 
 /// Where somebody sits: an IPv4 address, or the /64 that one subscriber has of IPv6.

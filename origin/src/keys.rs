@@ -70,8 +70,17 @@ impl Master {
     /// [`KeyError::Master`].
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| KeyError::Master)?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::Master)?;
-        Ok(Self { cipher: XChaCha20Poly1305::new(&bytes.into()), bytes })
+        Ok(Self::new(bytes.try_into().map_err(|_| KeyError::Master)?))
+    }
+
+    fn new(bytes: [u8; 32]) -> Self {
+        Self { cipher: XChaCha20Poly1305::new(&bytes.into()), bytes }
+    }
+
+    /// Another one that follows from this one, to encrypt for a purpose of its own.
+    #[must_use]
+    pub fn child(&self, purpose: &str) -> Self {
+        Self::new(self.derive(purpose))
     }
 
     /// Another key that follows from this one, for a purpose of its own.
@@ -86,21 +95,32 @@ impl Master {
 
     /// Encrypts a private key, bound to its name and purpose.
     fn seal(&self, key: &SigningJwk, purpose: Purpose) -> Result<String, KeyError> {
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let (text, about) = (key.private(), about(key.id(), purpose.as_str()));
-        let payload = Payload { msg: text.as_bytes(), aad: about.as_bytes() };
-        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Master)?;
-        Ok(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
+        self.seal_text(key.private().as_bytes(), &about(key.id(), purpose.as_str()))
     }
 
     fn open(&self, record: &KeyRecord) -> Result<SigningJwk, KeyError> {
         let wrong = || KeyError::Sealed(record.kid.clone());
-        let bytes = URL_SAFE_NO_PAD.decode(&record.sealed).map_err(|_| wrong())?;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(wrong)?;
-        let about = about(&record.kid, &record.purpose);
-        let payload = Payload { msg: sealed, aad: about.as_bytes() };
-        let text = self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())?;
+        let text = self.open_text(&record.sealed, &about(&record.kid, &record.purpose)).ok_or_else(wrong)?;
         std::str::from_utf8(&text).ok().and_then(SigningJwk::from_jwk).ok_or_else(wrong)
+    }
+
+    /// Encrypts a text, bound to what it is about.
+    ///
+    /// # Errors
+    /// Never, in truth: the text is short.
+    pub fn seal_text(&self, text: &[u8], about: &str) -> Result<String, KeyError> {
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let payload = Payload { msg: text, aad: about.as_bytes() };
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Master)?;
+        Ok(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
+    }
+
+    /// What was encrypted about this under this key.
+    pub fn open_text(&self, sealed: &str, about: &str) -> Option<Vec<u8>> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+        let payload = Payload { msg: sealed, aad: about.as_bytes() };
+        self.cipher.decrypt(&XNonce::from(*nonce), payload).ok()
     }
 }
 

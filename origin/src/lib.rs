@@ -70,6 +70,8 @@ pub mod revocation;
 pub mod routes;
 /// The door: only what an edge sealed comes in.
 pub mod seal;
+/// One-time codes beside the password.
+pub mod second_factor;
 /// Ed25519 keys and what is signed with them.
 pub mod signing;
 /// From a text to audio on disk.

@@ -5,6 +5,7 @@
 //!             refresh 1 ──► access token, refresh token 2
 //!             refresh 1 again within 10 s ──► access token, the same refresh token 2
 //!             refresh 2 ──► access token, refresh token 3
+//!             step up ──► access token, as of a login of this moment
 //!             refresh 1 again ──► the login ends, its access tokens are withdrawn
 //! ```
 
@@ -24,12 +25,13 @@ use gate::{Code, Problem};
 
 use self::refresh_token::{Family, Nonce, RefreshToken, unhex};
 use crate::app::App;
-use crate::caller::Visit;
+use crate::caller::{LoggedIn, Visit};
 use crate::clock::new_id;
 use crate::hash::hex;
 use crate::issuer::{Grant, SCOPE};
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
+use crate::second_factor;
 use crate::store::{Ended, IssuedToken, Login, RevocationRecord, Successor, User, Whose};
 
 pub use self::handover::{Presented, clear_cookies};
@@ -50,8 +52,8 @@ pub struct Session {
     user: User,
     access: String,
     access_s: u64,
-    refresh: RefreshToken,
-    refresh_s: u64,
+    /// With how long it holds, in seconds; none when the client keeps the one it has.
+    refresh: Option<(RefreshToken, u64)>,
     /// By which the device is known at the next login, if it is told.
     device: Option<String>,
 }
@@ -72,6 +74,7 @@ pub async fn begin(app: &App, visit: &Visit, user_agent: &str, user: User, now_m
         address: visit.address.map(|address| address.to_string()).unwrap_or_default(),
         region: visit.region.clone(),
         created_at: now_ms,
+        authenticated_at: None,
         seen_at: now_ms,
         expires_at: now_ms.saturating_add(lifetime_ms),
         family: hex(&family),
@@ -84,7 +87,7 @@ pub async fn begin(app: &App, visit: &Visit, user_agent: &str, user: User, now_m
         id,
     };
     let place = place(app, &login, now_ms).await?;
-    let session = session(app, user, &login, refresh, place)?;
+    let session = session(app, user, &login, Some(refresh), place)?;
     app.store
         .logins()
         .begin(&login, MOST, &visit.audit(&app.clock, "login", "ok").by(&login.user_id).on(&login.id))
@@ -126,7 +129,7 @@ pub async fn refresh(app: &App, visit: &Visit, presented: &str) -> Result<Sessio
             let successor = Successor { secret: next.hash(), nonce: hex(&nonce), at: now_ms };
             if app.store.logins().rotate(&login.id, &login.secret, &successor, &audit).await? {
                 count("ok");
-                return session(app, user, &login, next, place);
+                return session(app, user, &login, Some(next), place);
             }
         } else if login.previous.as_ref().is_some_and(|previous| token.has_hash(previous))
             && now_ms.saturating_sub(login.rotated_at) <= GRACE_MS
@@ -135,7 +138,8 @@ pub async fn refresh(app: &App, visit: &Visit, presented: &str) -> Result<Sessio
             let nonce = nonce.ok_or_else(|| Refusal::internal("a login without its nonce"))?;
             if app.store.logins().go_on(&login.id, &login.secret, now_ms, &audit).await? {
                 count("again");
-                return session(app, user, &login, token.successor(&nonce, &family), place);
+                let same = token.successor(&nonce, &family);
+                return session(app, user, &login, Some(same), place);
             }
         } else {
             let withdrawal = withdrawal(app, &login.id, &login.user_id, Ended::RefreshReused)?;
@@ -147,6 +151,28 @@ pub async fn refresh(app: &App, visit: &Visit, presented: &str) -> Result<Sessio
         }
     }
     Err(Refusal::overloaded().because("others of the same login were faster"))
+}
+
+/// Gives a fresh access token of a login whose user has just proved again who they are; so do its
+/// later ones, its `auth_time` is now (RFC 9470, section 4).
+///
+/// # Errors
+/// `token_revoked` if the login has ended meanwhile.
+pub async fn step_up(app: &App, permit: &LoggedIn) -> Result<Session, Refusal> {
+    let over = || Refusal::new(Code::TokenRevoked, "The login has ended. Log in again.");
+    let (caller, id) = (permit.caller(), permit.login());
+    let (user, now_ms) = admitted(app, caller.user_id()).await?.ok_or_else(over)?;
+    let login = app.store.logins().by_id(id).await?.filter(|login| login.user_id == user.id).ok_or_else(over)?;
+    if is_withdrawn(&login, &app.policy.now().document) {
+        return Err(over().because("the policy withdraws it"));
+    }
+    // Made known before it is noted that the login goes on, as for a refresh.
+    let place = place(app, &login, now_ms).await?;
+    let audit = caller.audit(&app.clock, "step_up", "ok").on(id);
+    if !app.store.logins().prove_again(id, now_ms, &audit).await? {
+        return Err(over());
+    }
+    session(app, user, &Login { authenticated_at: Some(now_ms), ..login }, None, place)
 }
 
 /// Ends the login that a refresh token belongs to; nothing happens if it belongs to none.
@@ -175,8 +201,8 @@ pub fn withdrawal(app: &App, login: &str, user_id: &str, why: Ended) -> Result<R
     revocation::record(withdrawal, &app.policy.now().document, app.clock.now_ms()).map_err(Refusal::internal)
 }
 
-/// The user as the database knows them now, unless disabled, and the time of issue, in
-/// milliseconds.
+/// The user as the database knows them now, unless disabled, with the role that a token may state,
+/// and the time of issue, in milliseconds.
 ///
 /// Tokens know whole seconds only, and what was issued in the second of a withdrawal is withdrawn,
 /// too; who comes then waits for the next one. The time is taken before the user is looked at, so
@@ -196,7 +222,9 @@ pub async fn admitted(app: &App, user_id: &str) -> Result<Option<(User, i64)>, R
     tokio::time::sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or_default())).await;
     let now_ms = app.clock.now_ms().max(holds_from_ms);
     let user = app.store.accounts().by_id(user_id).await?;
-    Ok(user.filter(|user| user.disabled_at.is_none()).map(|user| (user, now_ms)))
+    let Some(user) = user.filter(|user| user.disabled_at.is_none()) else { return Ok(None) };
+    let role = second_factor::role_of(app, &user).await?;
+    Ok(Some((User { role, ..user }, now_ms)))
 }
 
 /// Whether the document itself withdraws what this login was given; such withdrawals never run out.
@@ -244,7 +272,13 @@ fn left_s(login: &Login, now_ms: i64) -> u64 {
 }
 
 /// Signs the access token of a login.
-fn session(app: &App, user: User, login: &Login, refresh: RefreshToken, place: Place) -> Result<Session, Refusal> {
+fn session(
+    app: &App,
+    user: User,
+    login: &Login,
+    refresh: Option<RefreshToken>,
+    place: Place,
+) -> Result<Session, Refusal> {
     let policy = app.policy.now();
     let issuer = policy.own_issuer().ok_or_else(|| Refusal::overloaded().because("the issuer has just gone"))?;
     let grant = Grant {
@@ -255,13 +289,13 @@ fn session(app: &App, user: User, login: &Login, refresh: RefreshToken, place: P
         sid: &login.id,
         jti: &place.jti,
         place: Some(place.number),
-        authenticated_ms: login.created_at,
+        authenticated_ms: login.authenticated_at.unwrap_or(login.created_at),
         lifetime_s: place.lifetime_s,
         now_ms: place.issued_ms,
     };
     let access = app.policy.issuer().issue(&grant);
-    let refresh_s = left_s(login, place.issued_ms);
-    Ok(Session { access, access_s: place.lifetime_s, refresh, refresh_s, user, device: None })
+    let refresh = refresh.map(|token| (token, left_s(login, place.issued_ms)));
+    Ok(Session { access, access_s: place.lifetime_s, refresh, user, device: None })
 }
 
 /// The one answer to every refresh token that does not hold; the cause is for the log.

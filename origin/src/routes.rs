@@ -27,7 +27,9 @@ mod refresh;
 mod register;
 mod reset;
 mod status;
+mod step_up;
 mod tokens;
+mod totp;
 mod usage;
 mod voice;
 mod voices;
@@ -59,6 +61,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/logout", post(logout::handler))
         .route("/api/me", get(me::handler).delete(me::delete))
         .route("/api/me/password", post(password::handler))
+        .route("/api/me/step-up", post(step_up::handler))
+        .route("/api/me/totp", post(totp::offer).delete(totp::remove))
+        .route("/api/me/totp/confirm", post(totp::confirm))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/me/export", get(export::get).post(export::post))
         .route("/api/me/export/file", get(export::file))

@@ -21,6 +21,7 @@ mod personal_tokens;
 mod policies;
 mod reservations;
 mod restore;
+mod second_factors;
 mod tables;
 mod upkeep;
 mod voices;
@@ -57,6 +58,7 @@ pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
 pub use restore::Restoring;
+pub use second_factors::{SecondFactor, SecondFactors};
 pub use tables::{Erasure, Snapshot, TABLES, Table};
 pub use upkeep::{Discarded, Upkeep};
 pub use voices::{OwnVoice, VoiceChange};
@@ -260,6 +262,11 @@ impl Store {
     /// Guesses at passwords.
     pub fn guesses(&self) -> Guesses<'_> {
         Guesses::new(self)
+    }
+
+    /// Second factors, for whoever logs somebody in.
+    pub fn second_factors(&self) -> SecondFactors<'_> {
+        SecondFactors::new(self)
     }
 
     /// The revisions of the policy.

@@ -29,6 +29,12 @@ export class Problem extends Error {
 }
 
 let session = new AbortController();
+let stepUpByReader = async () => false;
+
+/** `ask` has the reader prove again who they are; it tells whether they did. */
+export function onStepUp(ask) {
+  stepUpByReader = ask;
+}
 
 /** Gives up every request under way: its answer belongs to a login that is over. */
 export function dropRequests() {
@@ -53,8 +59,26 @@ export const addVoice = (form) => exchange("/api/voices", { method: "POST", body
 export const deleteVoice = (id) => patiently(() => send("DELETE", `/api/voices/${encodeURIComponent(id)}`));
 export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
 
-export async function login(username, password) {
-  const account = await send("POST", "/login", { username, password, cookie: true });
+/** Sets up a second factor: the secret is in the answer and nowhere else. */
+export const offerSecondFactor = (password) => send("POST", "/api/me/totp", { password });
+export const confirmSecondFactor = (totp) => send("POST", "/api/me/totp/confirm", { totp });
+export const removeSecondFactor = (password, code) => send("DELETE", "/api/me/totp", { password, ...code });
+
+/** What was typed, by what it looks like: a code of the app, or a recovery code. */
+export function codeOf(typed) {
+  const text = typed.replace(/\s/g, "");
+  return /^\d{6}$/.test(text) ? { totp: text } : { recovery_code: text };
+}
+
+/** `proof` is `{password}` or what `codeOf` makes. */
+export async function stepUp(proof) {
+  const account = await send("POST", "/api/me/step-up", { ...proof, cookie: true });
+  begun(account.expires_in);
+}
+
+/** `code` is what `codeOf` makes, for an account that has a second factor. */
+export async function login(username, password, code = {}) {
+  const account = await send("POST", "/login", { username, password, ...code, cookie: true });
   begun(account.expires_in);
   return account;
 }
@@ -112,14 +136,19 @@ function send(method, path, body, timeoutMs = usualTimeoutMs) {
 
 async function exchange(path, options, timeoutMs) {
   const { signal } = session;
-  const deadline = AbortSignal.timeout(timeoutMs);
-  const ask = () =>
-    fetch(path, { ...options, cache: "no-store", credentials: "same-origin", signal: AbortSignal.any([signal, deadline]) });
+  let deadline;
+  // A person may have taken their time before the second attempt.
+  const ask = () => {
+    deadline = AbortSignal.timeout(timeoutMs);
+    return fetch(path, { ...options, cache: "no-store", credentials: "same-origin", signal: AbortSignal.any([signal, deadline]) });
+  };
   try {
     let response = await ask();
     if (response.status === 401) {
       const problem = await problemOf(response);
-      if (!renewable.includes(problem.code) || !(await renew())) throw problem;
+      if (problem.code === "step_up_required" && path !== "/login") {
+        if (!(await stepUpByReader())) throw new Problem({ code: "dropped" });
+      } else if (!renewable.includes(problem.code) || !(await renew())) throw problem;
       response = await ask();
     }
     if (!response.ok) throw await problemOf(response);

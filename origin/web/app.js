@@ -4,6 +4,7 @@
 //   usage    the day's allowance     history  one's own recordings
 //   logins   where one is logged in
 //   voices   one's own voices
+//   factor   the second factor; step-up asks for it, or for the password, again
 
 import * as api from "./api.js";
 import { announce, clearAlert, showAlert, showProblem } from "./alert.js";
@@ -13,6 +14,9 @@ import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } 
 import { startLanguageSwitch, t } from "./i18n.js";
 import { clearLogins, startLogins } from "./logins.js";
 import { startPlayer } from "./player.js";
+import { clearSecondFactor, needSecondFactor, startSecondFactor } from "./second-factor.js";
+import { renew } from "./session.js";
+import { startStepUp } from "./step-up.js";
 import { clearUsage, refreshUsage } from "./usage.js";
 import { clearVoices, showVoices, startVoices } from "./voices.js";
 
@@ -27,6 +31,7 @@ function show(view) {
   byId("brand").hidden = view === "entry";
   byId("account").hidden = view !== "studio";
   byId("logins").hidden = view !== "studio";
+  byId("factor").hidden = view !== "studio";
   byId("logout").hidden = view !== "studio";
 }
 
@@ -60,6 +65,12 @@ async function start() {
 }
 
 function enter(account) {
+  // The server lets such a login do nothing else.
+  if (account.role === "enrol") {
+    show("boot");
+    needSecondFactor();
+    return;
+  }
   if (author !== account.user_id) compose.clear();
   author = account.user_id;
   byId("account-name").textContent = account.username;
@@ -108,6 +119,7 @@ function leave() {
   clearHistory();
   clearUsage();
   clearLogins();
+  clearSecondFactor();
   clearVoices();
   show("entry");
   focusEntry();
@@ -128,6 +140,13 @@ function goOut() {
 }
 
 startLogins(byId("logins"), { onProblem: report, onOut: goOut });
+startStepUp();
+startSecondFactor(byId("factor"), {
+  onProblem: report,
+  // The next token states the role itself.
+  onSet: () => attempt(async () => ((await renew()) ? start() : goOut())),
+  onOut: () => attempt(logOut),
+});
 startLanguageSwitch(byId("language"));
 startPlayer();
 startEntry(enter);

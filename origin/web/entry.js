@@ -13,6 +13,8 @@ const username = document.getElementById("username");
 const password = document.getElementById("password");
 const reveal = document.getElementById("password-reveal");
 const submitElement = document.getElementById("login-submit");
+const code = document.getElementById("login-code");
+const codeField = document.getElementById("login-code-field");
 const tablist = document.getElementById("entry-tabs");
 const usernameField = document.getElementById("username-field");
 const passwordLabel = document.querySelector("label[for=password]");
@@ -27,6 +29,8 @@ let resetToken = null;
 // login, register or reset.
 let mode = "login";
 let mistakes = {};
+// The password was right, and the account has a second factor.
+let asksForCode = false;
 let enter = () => {};
 
 const submit = new SubmitButton(submitElement, () =>
@@ -48,7 +52,10 @@ export function startEntry(onEnter) {
     tab.addEventListener("keydown", moveBetweenTabs);
   }
   for (const input of [username, password]) {
-    input.addEventListener("input", () => correct(input.name));
+    input.addEventListener("input", () => {
+      askForCode(false);
+      correct(input.name);
+    });
   }
   reveal.addEventListener("click", () => setRevealed(password.type === "password"));
   onLanguageChange(render);
@@ -79,6 +86,7 @@ export function focusEntry() {
 /** Empties the card: the next reader may be somebody else. */
 export function clearEntry() {
   form.reset();
+  askForCode(false);
   mistakes = {};
   render();
 }
@@ -92,8 +100,9 @@ async function attempt() {
     if (mode === "reset") await reset(secret);
     const name = username.value.trim();
     if (mode === "register") await register(name, secret);
-    const account = await api.login(name, secret);
+    const account = await api.login(name, secret, asksForCode ? api.codeOf(code.value) : {});
     password.value = "";
+    askForCode(false);
     setRevealed(false);
     choose("login");
     submit.idle();
@@ -134,6 +143,12 @@ function refuse(problem) {
     showAlert(() => [t("reset_gone")]);
     return;
   }
+  if (problem.code === "step_up_required") {
+    if (asksForCode) showAlert(() => [t("code_wrong")]);
+    askForCode(true);
+    code.select();
+    return;
+  }
   const wrong = problem.status === 401;
   const takeBack = wrong ? showAlert(() => [t("login_wrong")]) : showProblem(problem);
   if (wrong) password.select();
@@ -156,6 +171,12 @@ function check() {
   return !mistakes.username && !mistakes.password;
 }
 
+function askForCode(asks) {
+  asksForCode = asks;
+  codeField.hidden = !asks;
+  if (!asks) code.value = "";
+}
+
 function correct(name) {
   delete mistakes[name];
   render();
@@ -164,6 +185,7 @@ function correct(name) {
 function choose(name) {
   if (mode === name) return;
   mode = name;
+  askForCode(false);
   mistakes = {};
   clearAlert();
   render();

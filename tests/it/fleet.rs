@@ -31,6 +31,8 @@ pub(crate) fn roomy(policy: &mut Value) {
         policy["roles"][role]["requests"] = json!({"per_minute": 6_000_000, "burst": 100_000});
         policy["roles"][role]["in_flight"] = json!(1000);
     }
+    let login = policy["routes"].as_array_mut().unwrap().iter_mut().find(|route| route["path"] == "/login").unwrap();
+    login["limit"] = json!({"by": "address", "per_minute": 6000, "burst": 1000});
 }
 
 /// A world with a second edge.

@@ -1,7 +1,9 @@
 //! Keys that an issuer publishes: fetched once, again in time, and never lost to a bad answer.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use cases::sets::PAIRS;
 use jsonwebtoken::Header;
@@ -252,4 +254,85 @@ async fn a_cluster_that_is_not_there_is_as_good_as_no_keys() {
     let edge = start(folder.path(), &origin, &policy).await;
     assert_eq!(code(call(&edge, &token("idp", "ed")).await).await, "keys_unavailable");
     eventually("a word in the log", async || edge.envoy.log().contains("this Envoy has no such cluster")).await;
+}
+
+/// The longest that a set may be old before it is fetched again, with the time that takes and a tick.
+const REFRESHED: Duration = Duration::from_secs(12);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_issuers_change_their_keys_under_load_and_no_valid_token_is_refused() {
+    let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
+    let names: Vec<String> = (0..10).map(|number| format!("idp-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in &names {
+        origin.answer(name, keys(&["ed"]));
+    }
+    let mut policy = policy(&names, 10, 3600);
+    policy["roles"]["free"]["requests"] = json!({"per_minute": 6_000_000, "burst": 100_000});
+    let edge = start(folder.path(), &origin, &policy).await;
+    let old: Vec<String> = names.iter().map(|name| token(name, "ed")).collect();
+    let new: Vec<String> = names.iter().map(|name| token(name, "ed-other")).collect();
+    for token in &old {
+        passes_everywhere(&edge, token).await;
+    }
+    // Valid tokens at any moment; what else than 200 they get is a failure.
+    let valid = Mutex::new(old.clone());
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let began = Instant::now();
+    let load = async |task: usize| {
+        let client = reqwest::Client::new();
+        for number in task.. {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let token = {
+                let valid = valid.lock().unwrap();
+                valid[number % valid.len()].clone()
+            };
+            let answer = client.get(format!("{}/api/me", edge.url)).bearer_auth(&token).send().await.unwrap();
+            let status = answer.status();
+            assert_eq!(status, StatusCode::OK, "{number}: {}", code(answer).await);
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let rotation = async || {
+        // Each publishes its next key before it signs with it. Three cannot be reached when their turn comes.
+        for (number, name) in names.iter().enumerate() {
+            origin.answer(
+                name,
+                match number {
+                    0 => Answer::Silence,
+                    1 => Answer::Raw(500, Vec::new()),
+                    2 => Answer::Raw(200, b"<html>please log in</html>".to_vec()),
+                    _ => keys(&["ed", "ed-other"]),
+                },
+            );
+        }
+        tokio::time::sleep(REFRESHED).await;
+        valid.lock().unwrap().extend_from_slice(&new[3..]);
+        for name in &names[..3] {
+            origin.answer(name, keys(&["ed", "ed-other"]));
+        }
+        tokio::time::sleep(REFRESHED).await;
+        valid.lock().unwrap().extend_from_slice(&new[..3]);
+        // Long enough for every worker to see each of them, then the old ones end.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        valid.lock().unwrap().retain(|token| !old.contains(token));
+        for name in &names {
+            origin.answer(name, keys(&["ed-other"]));
+        }
+        tokio::time::sleep(REFRESHED).await;
+        for token in &old {
+            for _ in 0..4 {
+                assert_eq!(call(&edge, token).await.status(), StatusCode::UNAUTHORIZED, "the old key still counts");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(load(0), load(1), load(2), load(3), rotation());
+    let sent = sent.load(Ordering::Relaxed);
+    println!(
+        "envoy: ten issuers changed their keys; {sent} requests, {}/s, none refused",
+        sent / began.elapsed().as_secs()
+    );
 }

@@ -97,6 +97,10 @@ pub struct Role {
     /// Voices that a user may have made of recordings; none if absent.
     #[serde(default)]
     pub voices: u32,
+    /// Logins at our own server need a second factor. Whoever has none gets the role `enrol`, to
+    /// set one up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_factor: bool,
 }
 
 /// A steady rate with room for a burst.

@@ -78,6 +78,13 @@ pub(crate) enum Command {
         /// The username.
         name: String,
     },
+    /// Take away a user's second factor and recovery codes, for somebody who has lost them. Where the
+    /// role needs one, the next login can do nothing but set up another.
+    #[command(after_help = "Example: cosygate user reset-factor ada")]
+    ResetFactor {
+        /// The username.
+        name: String,
+    },
     /// Print a link with which somebody registers, also where not everybody may.
     #[command(after_help = "Example: cosygate user invite --role premium --uses 3 --days 2")]
     Invite {
@@ -127,6 +134,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Erase { name, yes: _ } => erase(settings, &store, &name).await?,
         Command::Logins { name } => logins(&store, &name).await?,
         Command::Reset { name } => reset(&store, &name).await?,
+        Command::ResetFactor { name } => reset_factor(&store, &name).await?,
         Command::Invite { role, uses, days } => {
             invite(&store, Terms { role: role.as_deref(), uses, days, author: &super::author() }).await?;
         }
@@ -231,6 +239,16 @@ async fn reset(store: &Store, name: &str) -> anyhow::Result<()> {
     store.invitations().offer_reset(&reset, &audit).await?;
     super::print(format!("{}\t{}\tuntil {}", user.id, user.username, rfc3339(reset.expires_at)))?;
     super::print(format!("link, after the address of your edge: /#reset={secret}"))
+}
+
+async fn reset_factor(store: &Store, name: &str) -> anyhow::Result<()> {
+    let user = find(store, name).await?;
+    let audit =
+        AuditEntry::of_system(Clock::system().now_ms(), "second_factor_reset").on_user(&user.id).via(super::author());
+    if !store.second_factors().remove(&user.id, &audit).await? {
+        bail!("{} has no second factor", user.username);
+    }
+    super::print(format!("{}\t{}\tsecond factor removed", user.id, user.username))
 }
 
 async fn invite(store: &Store, terms: Terms<'_>) -> anyhow::Result<()> {

@@ -26,7 +26,8 @@ struct Answer {
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
-    refresh_expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_expires_in: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_token: Option<String>,
     user_id: String,
@@ -47,29 +48,29 @@ impl Session {
     /// # Errors
     /// Never; a token is a good header value.
     pub fn into_response(self, into_cookies: bool, is_secure: bool) -> Result<Response, Refusal> {
-        let Self { user, access, access_s, refresh, refresh_s, device } = self;
-        let refresh = refresh.text();
-        let cookies = into_cookies.then(|| {
-            [
-                cookie(credential_cookie(is_secure), &access, access_s, is_secure),
-                cookie(refresh_cookie(is_secure), &refresh, refresh_s, is_secure),
-            ]
-        });
+        let Self { user, access, access_s, refresh, device } = self;
+        let refresh = refresh.map(|(token, lifetime_s)| (token.text(), lifetime_s));
+        let mut cookies = Vec::new();
+        if into_cookies {
+            cookies.push(cookie(credential_cookie(is_secure), &access, access_s, is_secure));
+            let refresh = refresh.as_ref();
+            cookies.extend(refresh.map(|(token, s)| cookie(refresh_cookie(is_secure), token, *s, is_secure)));
+        }
         let device_cookie =
             device.as_deref().filter(|_| into_cookies).map(|device| guessing::device_cookie(device, is_secure));
         let answer = Answer {
             token: (!into_cookies).then_some(access),
             token_type: "Bearer",
             expires_in: access_s,
-            refresh_token: (!into_cookies).then_some(refresh),
-            refresh_expires_in: refresh_s,
+            refresh_expires_in: refresh.as_ref().map(|(_, lifetime_s)| *lifetime_s),
+            refresh_token: refresh.filter(|_| !into_cookies).map(|(token, _)| token),
             device_token: device.filter(|_| !into_cookies),
             user_id: user.id,
             username: user.username,
             role: user.role,
         };
         let mut response = Json(answer).into_response();
-        for cookie in cookies.into_iter().flatten().chain(device_cookie) {
+        for cookie in cookies.into_iter().chain(device_cookie) {
             response.headers_mut().append(SET_COOKIE, cookie?);
         }
         Ok(response)

@@ -2,11 +2,12 @@
 //! application has no such issuer, and nothing here concerns it.
 
 use gate::Gate;
-use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Route};
+use gate::policy::{Document, Issuer, KeysFrom, PolicyError, Role, Route};
 use gate::route::Found;
 
 use crate::caller::ADMIN_ROLE;
 use crate::issuer::{PAT_TYPE, SCOPE, TOKEN_TYPE};
+use crate::second_factor::ENROL_ROLE;
 
 /// Where only admins go.
 const ADMIN: &str = "/api/admin/";
@@ -45,6 +46,7 @@ fn check_one(document: &Document, gate: &Gate) -> Result<(), PolicyError> {
         return Err(refuse("/registration/role", "anybody who registers would be an admin; choose another role"));
     }
     check_login(gate, issuer)?;
+    check_enrolment(document, gate)?;
     let ours_alone = document.issuers.iter().all(|issuer| is_own(issuer) || is_of_pats(issuer));
     for (index, route) in document.routes.iter().enumerate() {
         let at = format!("/routes/{index}");
@@ -119,6 +121,35 @@ fn check_login(gate: &Gate, issuer: &Issuer) -> Result<(), PolicyError> {
             ),
         )),
     }
+}
+
+/// Whoever lacks the second factor that the role needs must come through to where it is set up.
+fn check_enrolment(document: &Document, gate: &Gate) -> Result<(), PolicyError> {
+    let demands = |(_, role): &(&String, &Role)| role.second_factor;
+    let Some((name, _)) = document.roles.iter().find(demands) else { return Ok(()) };
+    let at = format!("/roles/{name}/second_factor");
+    match document.roles.get(ENROL_ROLE) {
+        None => {
+            let message = format!("whoever has no second factor yet gets the role `{ENROL_ROLE}`; add it");
+            return Err(refuse(at, message));
+        }
+        Some(role) if role.second_factor => {
+            let message = format!("`{ENROL_ROLE}` is the role of those who have none yet");
+            return Err(refuse(format!("/roles/{ENROL_ROLE}/second_factor"), message));
+        }
+        Some(_) => {}
+    }
+    for path in ["/api/me/totp", "/api/me/totp/confirm"] {
+        let leads = match gate.routes.find(path, "POST") {
+            Found::Route(route) => document.routes.get(route.index),
+            _ => None,
+        };
+        if leads.is_none_or(|route| route.public || route.roles.iter().all(|role| role != ENROL_ROLE)) {
+            let message = format!("nobody could set one up; let the role `{ENROL_ROLE}` call POST {path}");
+            return Err(refuse(at, message));
+        }
+    }
+    Ok(())
 }
 
 fn check_admin(route: &Route, at: &str) -> Result<(), PolicyError> {

@@ -1,4 +1,4 @@
-//! `POST /login`: a password against a token.
+//! `POST /login`: a password, and a second factor where there is one, against a token.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::guessing::{self, Attempt};
 use crate::input::JsonBody;
 use crate::logins;
 use crate::problem::Refusal;
+use crate::second_factor::{self, Given, Proof};
 
 /// The body.
 #[derive(Deserialize)]
@@ -27,9 +28,16 @@ pub(super) struct Body {
     /// By which the device is known again; the cookie of an earlier login counts as well.
     #[serde(default)]
     device_token: Option<String>,
+    /// A code of the second factor.
+    #[serde(default)]
+    totp: Option<String>,
+    /// In place of a code.
+    #[serde(default)]
+    recovery_code: Option<String>,
 }
 
-/// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`.
+/// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`. That
+/// there is a second factor is told only after a right password: `401 step_up_required`.
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     visit: Visit,
@@ -39,6 +47,12 @@ pub(super) async fn handler(
     let device = body.device_token.or_else(|| guessing::device_in(&headers));
     let attempt = Attempt { username: &body.username, password: &body.password, device: device.as_deref() };
     let user = guessing::log_in(&app, &visit, attempt).await?;
+    let given = Given { totp: body.totp.as_deref(), recovery_code: body.recovery_code.as_deref() };
+    let audit = |result| visit.audit(&app.clock, "second_factor", result);
+    let proof = second_factor::prove(&app, &user.id, given, &audit).await?;
+    if matches!(proof, Proof::Missing | Proof::Wrong) {
+        return Err(second_factor::demanded(proof));
+    }
     // Disabled in this very moment.
     let Some((user, now_ms)) = logins::admitted(&app, &user.id).await? else { return Err(guessing::wrong()) };
     let device_token = app.guard.device_token(&user, app.clock.now_s());

@@ -17,6 +17,7 @@ use crate::issuer::{Grant, SCOPE};
 use crate::logins::admitted;
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
+use crate::second_factor::ENROL_ROLE;
 use crate::store::{Added, Ended, PersonalToken, Whose};
 
 /// The longest name, in characters.
@@ -51,6 +52,9 @@ pub(super) async fn post(
     let (scope, days) = check(&body).map_err(|reason| Refusal::new(Code::RequestInvalid, reason))?;
     let revoked = || Problem::new(Code::TokenRevoked, "The account was changed. Log in again.");
     let (user, now_ms) = admitted(&app, caller.user_id()).await?.ok_or_else(revoked)?;
+    if user.role == ENROL_ROLE {
+        return Err(Refusal::new(Code::RoleForbidden, "Your role needs a second factor. Set it up first."));
+    }
     let lifetime_s = (u64::from(days) * DAY_S).min(u64::from(issuer.max_lifetime_s));
     let token = PersonalToken {
         id: new_id(now_ms),

@@ -29,6 +29,8 @@ pub struct Login {
     pub region: String,
     /// When the user proved who they are, milliseconds since the epoch, like all times here.
     pub created_at: i64,
+    /// When they did so last, if that was later.
+    pub authenticated_at: Option<i64>,
     /// When it was used last, to the minute.
     pub seen_at: i64,
     /// When it ends, however it is used.
@@ -230,6 +232,24 @@ impl<'a> Logins<'a> {
         const SQL: &str = "UPDATE logins SET seen_at = $1 WHERE id = $2 AND secret = $3 AND ended_at IS NULL";
         Ok(in_transaction!(&self.store.writer, transaction => {
             let query = sqlx::query(SQL).bind(now_ms).bind(id).bind(current);
+            let goes_on = query.execute(&mut *transaction).await?.rows_affected();
+            if goes_on == 1 {
+                insert_audit!(&mut *transaction, audit);
+            }
+            goes_on == 1
+        }))
+    }
+
+    /// Notes that the user of a login has proved again who they are; false if it has ended. Waits for
+    /// whoever is about to end it.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn prove_again(&self, id: &str, now_ms: i64, audit: &AuditEntry) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE logins SET authenticated_at = $1, seen_at = $1 \
+                           WHERE id = $2 AND ended_at IS NULL AND expires_at > $1";
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            let query = sqlx::query(SQL).bind(now_ms).bind(id);
             let goes_on = query.execute(&mut *transaction).await?.rows_affected();
             if goes_on == 1 {
                 insert_audit!(&mut *transaction, audit);

@@ -106,6 +106,7 @@ pub const TABLES: &[Table] = &[
             "created_at",
             "seen_at",
             "rotated_at",
+            "authenticated_at",
             "expires_at",
             "ended_at",
             "ended_why",
@@ -117,6 +118,9 @@ pub const TABLES: &[Table] = &[
         &["id", "issuer", "name", "role", "scope", "created_at", "expires_at", "used_at", "ended_at", "ended_why"],
         &["user_id"],
     ),
+    // Whoever has the secret needs no device.
+    owned("second_factors", &["created_at", "confirmed_at"], &["user_id", "sealed", "last_step"]),
+    Table { owner: Some("user_id"), erasure: Erasure::Removed, ..nobodys("recovery_codes", &["user_id", "hash"]) },
     owned("password_resets", &["expires_at"], &["user_id", "secret_hash"]),
     Table {
         authors: &["author"],

@@ -5,6 +5,8 @@
 mod accounts;
 /// Logins and personal access tokens.
 mod logins;
+/// Second factors.
+mod second_factors;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use self::accounts::*;
 use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
 };
+use self::second_factors::a_second_factor_is_used_step_by_step;
 use super::*;
 use crate::clock::new_id;
 use crate::logins::tests::a_lost_answer_is_given_again;
@@ -80,6 +83,7 @@ contract! {
     withdrawals_end_logins
     a_lost_answer_is_given_again
     tokens_state_what_the_account_is
+    a_second_factor_is_used_step_by_step
 }
 
 pub(crate) async fn run_sql(url: &str, sql: String) {

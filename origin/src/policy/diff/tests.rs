@@ -32,7 +32,7 @@ fn full() -> Value {
             "free": {
                 "requests": {"per_minute": 30, "burst": 10}, "body_kb": 256, "in_flight": 8, "jobs_running": 1,
                 "characters_per_request": 500, "characters_per_day": 5000, "generations_per_day": 50,
-                "storage_mb": 200, "retention_days": 7, "voices": 2
+                "storage_mb": 200, "retention_days": 7, "voices": 2, "second_factor": true
             },
             "premium": {
                 "requests": {"per_minute": 60, "burst": 20}, "body_kb": 256, "jobs_running": 1,

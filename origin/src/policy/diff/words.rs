@@ -63,6 +63,10 @@ pub(super) const ROLE: Table = &[
     ("/storage_mb", value("storage", "MiB")),
     ("/retention_days", value("outputs kept for", "days")),
     ("/voices", or("0", "voices of their own", "")),
+    (
+        "/second_factor",
+        Words::Switch { on: "a second factor is demanded", off: "no second factor is demanded any more" },
+    ),
 ];
 
 pub(super) const ROUTE: Table = &[

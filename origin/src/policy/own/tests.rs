@@ -41,6 +41,35 @@ fn the_shipped_policy_is_sound() {
 }
 
 #[test]
+fn whoever_needs_a_second_factor_can_set_it_up() {
+    let demanded = |policy: &mut Value| policy["roles"]["admin"]["second_factor"] = json!(true);
+    let at = "/roles/admin/second_factor";
+    assert_eq!(verdict(demanded), Ok(()));
+    let alone = |policy: &mut Value| {
+        demanded(policy);
+        policy["roles"].as_object_mut().unwrap().remove("enrol");
+        for route in policy["routes"].as_array_mut().unwrap() {
+            if let Some(roles) = route.get_mut("roles") {
+                roles.as_array_mut().unwrap().retain(|role| role != "enrol");
+            }
+        }
+    };
+    refused(alone, at, "gets the role `enrol`; add it");
+    for path in ["/api/me/totp", "/api/me/totp/confirm"] {
+        let shut = |policy: &mut Value| {
+            demanded(policy);
+            policy["routes"][place(path)]["roles"] = json!(["free", "premium", "admin"]);
+        };
+        refused(shut, at, &format!("call POST {path}"));
+    }
+    let both = |policy: &mut Value| {
+        demanded(policy);
+        policy["roles"]["enrol"]["second_factor"] = json!(true);
+    };
+    refused(both, "/roles/enrol/second_factor", "role of those who have none yet");
+}
+
+#[test]
 fn personal_tokens_have_an_issuer_of_their_own() {
     let types = |index: usize, types: Value| move |policy: &mut Value| policy["issuers"][index]["types"] = types;
     refused(types(0, json!(["at+jwt", "PAT+jwt"])), "/issuers/0/types", "have an issuer of their own");

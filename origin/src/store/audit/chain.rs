@@ -201,9 +201,11 @@ impl From<&AuditEntry> for Link {
 
 impl From<Older> for Link {
     fn from(older: Older) -> Self {
-        // A guess that was refused names whose password it was meant to be.
-        let is_guess = older.result != "ok" && ["login", "password_change"].contains(&older.action.as_str());
-        let is_of_user = is_guess || older.action == "reset_offer" || older.action.starts_with("user_");
+        // A guess that was refused names whose password or code it was meant to be.
+        let is_guess = older.result != "ok" && (older.action == "login" || older.object == older.user_id);
+        let is_of_user = is_guess
+            || ["reset_offer", "second_factor_reset"].contains(&older.action.as_str())
+            || older.action.starts_with("user_");
         let object = older.object.map(|object| match object.strip_prefix("user ") {
             Some(user_id) if older.action == "revoke" => Object::User(user_id.to_owned()),
             None if is_of_user => Object::User(object),

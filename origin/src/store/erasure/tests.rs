@@ -94,6 +94,7 @@ async fn fill(store: &Store, zoe: &crate::caller::Caller) {
         rotated_at: NOW_MS,
         ended_at: None,
         ended_why: None,
+        authenticated_at: None,
     };
     store.logins().begin(&login, 9, &audit).await.unwrap();
     let token = PersonalToken {
@@ -109,6 +110,8 @@ async fn fill(store: &Store, zoe: &crate::caller::Caller) {
         ended_at: None,
         ended_why: None,
     };
+    assert!(store.of(zoe).offer_second_factor("words of zoe", &audit).await.unwrap());
+    assert!(store.of(zoe).confirm_second_factor("words of zoe", 1, &[words()], &audit).await.unwrap());
     assert_eq!(store.of(zoe).add_token(&token, &audit).await.unwrap(), Added::Yes);
     let terms = Terms { role: None, uses: 1, days: 1, author: "id-of-zoe" };
     let document = crate::policy::current_document(store).await.unwrap();

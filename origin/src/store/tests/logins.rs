@@ -11,6 +11,7 @@ fn login(user_id: &str) -> Login {
         address: String::new(),
         region: "local".to_owned(),
         created_at: NOW_MS,
+        authenticated_at: None,
         seen_at: NOW_MS,
         expires_at: NOW_MS + HOUR_MS,
         family: "00".to_owned(),
@@ -39,7 +40,11 @@ pub(super) async fn one_successor_takes_the_place_of_a_secret(store: Store) {
     assert_eq!((kept.secret, kept.previous.as_deref(), kept.rotated_at), (winner.clone(), Some("first"), NOW_MS + 5));
     assert_eq!(audit_rows(&store, "test").await, 2);
     let withdrawal = RevocationRecord { kind: "session".to_owned(), ..withdrawn(id, 5) };
+    assert!(logins.prove_again(id, NOW_MS + 6, &entry()).await.unwrap());
+    assert_eq!(logins.by_id(id).await.unwrap().unwrap().authenticated_at, Some(NOW_MS + 6));
+    assert!(!logins.prove_again(id, NOW_MS + HOUR_MS, &entry()).await.unwrap());
     assert!(logins.end(id, Ended::RefreshReused, &withdrawal, &entry()).await.unwrap());
+    assert!(!logins.prove_again(id, NOW_MS + 7, &entry()).await.unwrap());
     assert!(!logins.end(id, Ended::Logout, &withdrawal, &entry()).await.unwrap());
     assert!(!logins.rotate(id, &winner, &successor("late"), &entry()).await.unwrap());
     assert_eq!(logins.by_id(id).await.unwrap().unwrap().ended_why.as_deref(), Some("refresh_reused"));
