@@ -1,5 +1,6 @@
 //! Putting the parts together, serving, and stopping in good order.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -127,6 +128,15 @@ pub fn open_master(settings: &Settings) -> Result<Master, AppError> {
     Ok(Master::parse(&text).map_err(CenterError::from)?)
 }
 
+/// Opens the folder of audio, making it if need be.
+///
+/// # Errors
+/// The folder.
+pub fn open_blobs(settings: &Settings) -> Result<Blobs, AppError> {
+    make_folder(&settings.blobs_folder())?;
+    Ok(Blobs::open(&settings.blobs_folder())?)
+}
+
 impl App {
     /// Puts the server together; makes keys, tables, policy and administrator at the first start.
     ///
@@ -156,8 +166,7 @@ impl App {
         let master = open_master(&settings)?;
         let (guard, vault, passes) = (Guard::new(&master), master.child("second factors"), Passes::new(&master));
         let door = Door::new(open_identity_keys(&settings)?);
-        make_folder(&settings.blobs_folder())?;
-        let blobs = Blobs::open(&settings.blobs_folder())?;
+        let blobs = open_blobs(&settings)?;
         let edge = EdgeConfig {
             region: settings.region.clone(),
             filter_wasm: std::path::absolute(&settings.filter_wasm)
@@ -201,7 +210,7 @@ impl App {
                 password.trim_end().to_owned()
             }
         };
-        match add_user(&self.store, &self.passwords, &self.clock, "admin", ADMIN_ROLE, password).await {
+        match add_user(&self.store, &self.passwords, &self.clock, "admin", ADMIN_ROLE, password, "origin").await {
             // Another origin was faster.
             Ok(_) | Err(AddUserError::Store(StoreError::Conflict)) => Ok(()),
             Err(AddUserError::Store(error)) => Err(error.into()),
@@ -232,6 +241,7 @@ pub async fn add_user(
     username: &str,
     role: &str,
     password: String,
+    via: impl Into<Cow<'static, str>>,
 ) -> Result<User, AddUserError> {
     let refused = |reason: &str| AddUserError::Refused(reason.to_owned());
     let username = fold_username(username).map_err(refused)?;
@@ -246,7 +256,7 @@ pub async fn add_user(
         created_at: now_ms,
         disabled_at: None,
     };
-    let audit = AuditEntry::of_system(now_ms, "user_add").on(&user.id);
+    let audit = AuditEntry::of_system(now_ms, "user_add").on_user(&user.id).via(via);
     store.accounts().add(&user, &audit).await?;
     Ok(user)
 }
@@ -340,6 +350,7 @@ pub async fn serve(app: Arc<App>, stop: CancellationToken) -> Result<(), AppErro
     serving.abort();
     ended.cancel();
     background.close();
+    upkeep::sign_audit(&app, app.clock.now_ms()).await;
     // The metrics listener may hold an idle connection; nothing waits for that.
     let _ = tokio::time::timeout(Duration::from_secs(1), background.wait()).await;
     let _ = tokio::time::timeout(Duration::from_secs(2), app.store.close()).await;

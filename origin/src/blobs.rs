@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::ops::Range;
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -75,6 +75,47 @@ impl Blobs {
     /// The audio of whoever made a link, for whoever opened it.
     pub fn of_link(&self, opened: &OpenedLink) -> UserBlobs {
         UserBlobs { files: PrefixStore::new(Arc::clone(&self.files), folder(opened.owner())) }
+    }
+
+    /// Removes the folder of a user.
+    ///
+    /// # Errors
+    /// The disk failed. It is no error if there is none.
+    pub async fn remove_all_of(&self, user_id: &str) -> Result<(), BlobError> {
+        match tokio::fs::remove_dir_all(self.files.path_to_filesystem(&folder(user_id))?).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(generic(error).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where audio is, and the same below the folder of all audio.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn audio_path(&self, user_id: &str, id: &str) -> Result<(PathBuf, String), BlobError> {
+        let place: Path = folder(user_id).parts().chain(place(id).parts()).collect();
+        Ok((self.files.path_to_filesystem(&place)?, place.to_string()))
+    }
+
+    /// Where the export of this id is, or is to be.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn export_path(&self, user_id: &str, id: &str) -> Result<PathBuf, BlobError> {
+        let place = folder(user_id).parts().chain(Path::from(format!("export-{id}.zip")).parts()).collect();
+        Ok(self.files.path_to_filesystem(&place)?)
+    }
+
+    /// Removes the export of this id, half-written or whole.
+    ///
+    /// # Errors
+    /// The disk failed. It is no error if there is none.
+    pub async fn remove_export(&self, user_id: &str, id: &str) -> Result<(), BlobError> {
+        let whole = self.export_path(user_id, id)?;
+        for path in [whole.with_extension("part"), whole] {
+            remove_staged(path.into_os_string()).await?;
+        }
+        Ok(())
     }
 
     /// Removes audio that nothing refers to any more, half-written or whole.

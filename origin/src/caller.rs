@@ -12,7 +12,7 @@ use gate::{Code, Problem};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::problem::Refusal;
-use crate::store::AuditEntry;
+use crate::store::{AuditEntry, Personal};
 
 /// The role that administers.
 pub const ADMIN_ROLE: &str = "admin";
@@ -66,15 +66,19 @@ impl Visit {
     pub fn audit(&self, clock: &Clock, action: &'static str, result: &'static str) -> AuditEntry {
         let at = clock.now_ms();
         AuditEntry {
-            at,
             request_id: self.request_id.clone(),
-            user_id: None,
-            action,
-            object: None,
+            via: self.via().into(),
             result,
             duration_ms: at.saturating_sub(self.started_ms),
             policy_rev: i64::try_from(self.policy_rev).unwrap_or(i64::MAX),
+            personal: Personal { address: self.address.map(|address| address.to_string()), ..Personal::default() },
+            ..AuditEntry::of_system(at, action)
         }
+    }
+
+    /// How it came, as the audit says it: by the edge of a region, or straight to the origin.
+    fn via(&self) -> String {
+        if self.region.is_empty() { "origin".to_owned() } else { format!("edge:{}", self.region) }
     }
 }
 

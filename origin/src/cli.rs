@@ -1,5 +1,7 @@
 //! The command line, on one screen.
 
+mod audit;
+mod backup;
 mod config;
 mod keys;
 mod policy;
@@ -51,9 +53,19 @@ enum Command {
     /// Add and list users, change roles.
     #[command(subcommand)]
     User(user::Command),
+    /// Check and print the audit.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Judge tokens.
     #[command(subcommand)]
     Token(token::Command),
+    /// Write a backup into a folder, while the server runs: database, audio, policy, checkpoints of
+    /// the audit.
+    #[command(after_help = "Example: cosygate backup /mnt/backups/2026-11-23")]
+    Backup(backup::Backup),
+    /// Put a backup back, into an empty data folder and an empty database.
+    #[command(after_help = "Example: cosygate restore /mnt/backups/2026-11-23 --data /var/lib/cosygate")]
+    Restore(backup::Restore),
     /// Make or update the tables of the database. `serve` does so, too.
     #[command(after_help = "Example: COSYGATE_DATABASE_URL_FILE=/run/secrets/db cosygate migrate")]
     Migrate,
@@ -72,7 +84,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => keys::run(&settings, command).await,
         Command::Revoke(command) => revoke::run(&settings, command).await,
         Command::User(command) => user::run(&settings, command).await,
+        Command::Audit(command) => audit::run(&settings, command).await,
         Command::Token(command) => token::run(&settings, command).await,
+        Command::Backup(options) => backup::write(&settings, options).await,
+        Command::Restore(options) => backup::restore(&settings, options).await,
         Command::Migrate => {
             app::open_store(&settings).await?.close().await;
             print("the tables are up to date")?;

@@ -101,6 +101,8 @@ mod tests {
     fn times_are_written_in_utc() {
         let noon = 1_795_435_200_123;
         assert_eq!(rfc3339(noon), "2026-11-23T12:00:00.123Z");
+        assert_eq!(parse_rfc3339("2026-11-23T13:00:00.123+01:00"), Some(noon));
+        assert_eq!(parse_rfc3339("2026-11-23"), None);
         assert_eq!(day(noon), "2026-11-23");
         assert_eq!(rfc3339(next_midnight_ms(noon)), "2026-11-24T00:00:00Z");
         assert_eq!(next_midnight_ms(next_midnight_ms(noon) - 1), next_midnight_ms(noon));

@@ -250,6 +250,11 @@ impl Settings {
         self.data.join("blobs")
     }
 
+    /// Checkpoints of the audit, one a line.
+    pub fn audit_file(&self) -> PathBuf {
+        self.data.join("audit-checkpoints.jsonl")
+    }
+
     /// The policy.
     pub fn policy_file(&self) -> PathBuf {
         self.policy_file.clone().unwrap_or_else(|| self.data.join("policy.json"))

@@ -177,7 +177,7 @@ async fn evaluate(
 ) -> Result<Option<User>, Refusal> {
     // A name that nobody has is not written down: it may be a password.
     let refused = |result| match &user {
-        Some(user) => audit(result).on(&user.id),
+        Some(user) => audit(result).on_user(&user.id),
         None => audit(result),
     };
     let hash = user.as_ref().map(|user| user.password_hash.as_str());

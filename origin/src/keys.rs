@@ -134,7 +134,7 @@ fn about(kid: &str, purpose: &str) -> String {
 /// The database failed.
 pub async fn make_first(store: &Store, master: &Master, now_ms: i64) -> Result<(), KeyError> {
     let known = store.keys().all().await?;
-    for purpose in [Purpose::Issuer, Purpose::Pat, Purpose::Root] {
+    for purpose in [Purpose::Issuer, Purpose::Pat, Purpose::Root, Purpose::Audit] {
         if known.iter().all(|key| key.purpose != purpose.as_str()) {
             match add(store, master, purpose, Some(now_ms), &AuditEntry::of_system(now_ms, "key_make")).await {
                 // Another origin was faster.
@@ -196,18 +196,27 @@ pub async fn load(store: &Store, master: &Master, purpose: Purpose) -> Result<Ri
 /// The database failed.
 pub async fn published(store: &Store) -> Result<Option<OriginKeys>, StoreError> {
     let known = store.keys().all().await?;
-    let of = |purpose: Purpose| {
-        let keys: Vec<Value> = known
-            .iter()
-            .filter(|key| key.purpose == purpose.as_str())
-            .filter_map(|key| serde_json::from_str(&key.jwk).ok())
-            .collect();
+    let of = |purpose| {
+        let keys = public_halves(&known, purpose);
         (!keys.is_empty()).then(|| json!({ "keys": keys }))
     };
     let Some(logins) = of(Purpose::Issuer) else { return Ok(None) };
     // Tables of an older program have none of these yet.
     let pats = of(Purpose::Pat).unwrap_or_else(|| logins.clone());
     Ok(Some(OriginKeys { logins, pats }))
+}
+
+/// The public keys by which checkpoints of the audit are verified.
+///
+/// # Errors
+/// The database failed.
+pub async fn of_audit(store: &Store) -> Result<Vec<Value>, StoreError> {
+    Ok(public_halves(&store.keys().all().await?, Purpose::Audit))
+}
+
+fn public_halves(known: &[KeyRecord], purpose: Purpose) -> Vec<Value> {
+    let meant = known.iter().filter(|key| key.purpose == purpose.as_str());
+    meant.filter_map(|key| serde_json::from_str(&key.jwk).ok()).collect()
 }
 
 /// How long a token that is issued now may be around under this policy, in milliseconds. Personal

@@ -14,6 +14,10 @@ pub mod answer;
 pub mod app;
 /// Audio files: decoding, measuring, encoding.
 pub mod audio;
+/// Checkpoints of the audit, and its verifier.
+pub mod audit;
+/// Backups, and putting them back.
+pub mod backup;
 /// Audio on disk.
 pub mod blobs;
 /// What edges are handed.
@@ -52,6 +56,8 @@ pub mod metrics_listener;
 pub mod openai;
 /// The control plane: the policy and its revisions.
 pub mod policy;
+/// Exporting and erasing what is a user's.
+pub mod privacy;
 /// How a handler refuses.
 pub mod problem;
 /// What is left of the caller's day, told to the edge.

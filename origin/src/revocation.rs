@@ -3,7 +3,7 @@
 use gate::policy::{Document, KeysFrom};
 
 use crate::keys::{grace_ms, signed_for_ms};
-use crate::store::{Purpose, RevocationRecord, Whose};
+use crate::store::{AuditEntry, Purpose, RevocationRecord, Whose};
 
 /// The longest id or name that anything is withdrawn by, in bytes.
 const MAX_SUBJECT_BYTES: usize = 512;
@@ -56,6 +56,14 @@ pub fn record(withdrawal: Withdrawal<'_>, document: &Document, now_ms: i64) -> R
         author: author.to_owned(),
         reason: reason.to_owned(),
     })
+}
+
+/// Says in the audit whose tokens were withdrawn.
+pub fn named(audit: AuditEntry, record: &RevocationRecord) -> AuditEntry {
+    if record.kind == Whose::User.as_str() {
+        return audit.on_user(&record.subject);
+    }
+    audit.on(format!("{} {}", record.kind, record.subject))
 }
 
 #[cfg(test)]

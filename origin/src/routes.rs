@@ -5,9 +5,11 @@ mod admin_invitations;
 mod admin_policy;
 mod admin_revocations;
 mod admin_users;
+mod audit;
 mod download;
 mod edge_bundle;
 mod edge_list;
+mod export;
 mod generate;
 mod jwks;
 mod login;
@@ -42,6 +44,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use gate::Code;
 
+pub use audit::view as audit_view;
+
 use crate::app::App;
 use crate::problem::Refusal;
 use crate::{answer, quota, seal};
@@ -58,14 +62,17 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/refresh", post(refresh::handler))
         .route("/reset", post(reset::handler))
         .route("/logout", post(logout::handler))
-        .route("/api/logins", get(logins::list).delete(logins::end_all))
-        .route("/api/logins/{id}", delete(logins::end))
-        .route("/api/me", get(me::handler))
+        .route("/api/me", get(me::handler).delete(me::delete))
         .route("/api/me/password", post(password::handler))
         .route("/api/me/step-up", post(step_up::handler))
         .route("/api/me/totp", post(totp::offer).delete(totp::remove))
         .route("/api/me/totp/confirm", post(totp::confirm))
         .route("/api/me/usage", get(usage::handler))
+        .route("/api/me/export", get(export::get).post(export::post))
+        .route("/api/me/export/file", get(export::file))
+        .route("/api/me/audit", get(audit::own))
+        .route("/api/logins", get(logins::list).delete(logins::end_all))
+        .route("/api/logins/{id}", delete(logins::end))
         .route("/api/tokens", get(tokens::list).post(tokens::post))
         .route("/api/tokens/{id}", delete(tokens::delete))
         .route("/api/voices", get(voices::get).post(voices::post))
@@ -96,6 +103,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/admin/policy/history", get(admin_policy::history))
         .route("/api/admin/edges", get(admin_edges::handler))
         .route("/api/admin/revocations", get(admin_revocations::get).post(admin_revocations::post))
+        .route("/api/admin/audit", get(audit::all))
         .route("/internal/edge/bundle", get(edge_bundle::handler))
         .route("/internal/edge/list", get(edge_list::handler))
         .fallback(async || Refusal::not_found())

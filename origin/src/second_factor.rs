@@ -215,11 +215,11 @@ async fn guess<T>(
     evaluated: impl Future<Output = Result<Option<T>, Refusal>>,
 ) -> Result<Option<T>, Refusal> {
     let buckets = [app.guard.code_bucket(kind, user_id)];
-    guessing::count(app, &buckets, &audit("rate_limited").on(user_id), "codes").await?;
+    guessing::count(app, &buckets, &audit("rate_limited").on_user(user_id), "codes").await?;
     let right = evaluated.await?;
     match right {
         Some(_) => app.store.guesses().give_back(&buckets).await?,
-        None => app.store.audit(&audit("token_invalid").on(user_id)).await?,
+        None => app.store.audit(&audit("token_invalid").on_user(user_id)).await?,
     }
     let result = if right.is_some() { "ok" } else { "refused" };
     metrics::counter!("cosygate_second_factors_total", "result" => result).increment(1);

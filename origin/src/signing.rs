@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -92,6 +92,22 @@ impl SigningJwk {
     }
 }
 
+/// The claims of a compact JWS of this type that one of these public keys signed; none if it does
+/// not hold. The key is the one that the header names.
+pub fn verify(jws: &str, kind: &str, keys: &[Value]) -> Option<Value> {
+    let (signed, signature) = jws.rsplit_once('.')?;
+    let (header, claims) = signed.split_once('.')?;
+    let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+    if header.get("alg")? != "EdDSA" || header.get("typ")? != kind {
+        return None;
+    }
+    let key = keys.iter().find(|key| key.get("kid") == header.get("kid"))?;
+    let x: [u8; 32] = URL_SAFE_NO_PAD.decode(key.get("x")?.as_str()?).ok()?.try_into().ok()?;
+    let signature = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
+    VerifyingKey::from_bytes(&x).ok()?.verify_strict(signed.as_bytes(), &signature).ok()?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +120,20 @@ mod tests {
         assert_eq!(key.id, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
         assert!(SigningJwk::from_jwk(&jwk.replace("11q", "12q")).is_none());
         assert!(SigningJwk::from_jwk("{}").is_none());
+    }
+
+    #[test]
+    fn what_was_signed_holds_and_nothing_else() {
+        let (key, other) = (SigningJwk::sample(), SigningJwk::generate());
+        let jws = key.sign("test+jwt", &json!({"seq": 1}));
+        let keys = [other.public(), key.public()];
+        assert_eq!(verify(&jws, "test+jwt", &keys), Some(json!({"seq": 1})));
+        assert_eq!(verify(&jws, "other+jwt", &keys), None);
+        assert_eq!(verify(&jws, "test+jwt", &[other.public()]), None);
+        let forged = other.sign("test+jwt", &json!({"seq": 1}));
+        let (body, _) = jws.rsplit_once('.').unwrap();
+        let (_, signature) = forged.rsplit_once('.').unwrap();
+        assert_eq!(verify(&format!("{body}.{signature}"), "test+jwt", &keys), None);
     }
 
     #[test]

@@ -167,7 +167,8 @@ async fn make(app: &App, caller: &Caller, id: &str, order: Order) -> Result<Outp
         created_at: started_ms,
     };
     app.blobs.of(caller).put(id, parts).await?;
-    app.store.of(caller).complete(&output, &caller.audit(&app.clock, "generate", "ok").on(id)).await?;
+    let audit = caller.audit(&app.clock, "generate", "ok").on(id).about_text(&output.text);
+    app.store.of(caller).complete(&output, &audit).await?;
     metrics::counter!("cosygate_characters_total").increment(u64::try_from(characters).unwrap_or_default());
     Ok(output)
 }

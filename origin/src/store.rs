@@ -9,6 +9,8 @@ mod accounts;
 mod admin;
 mod audit;
 mod control;
+mod erasure;
+mod exports;
 mod guesses;
 mod invitations;
 mod issued;
@@ -18,8 +20,10 @@ mod outputs;
 mod personal_tokens;
 mod policies;
 mod reservations;
+mod restore;
 mod second_factors;
 mod share_links;
+mod tables;
 mod upkeep;
 mod voices;
 
@@ -38,8 +42,13 @@ use crate::files::PRIVATE;
 
 pub use accounts::{Accounts, Change, Changed, Proof, User};
 pub use admin::Administration;
-pub use audit::AuditEntry;
+pub use audit::{
+    AuditEntry, AuditFilter, AuditRow, AuditTrail, Checkpoint, FIRST_HASH, Head, Object, Personal, Subject, TrailRow,
+    personal_hash, subject_of, user_object,
+};
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
+pub use erasure::Erasures;
+pub use exports::{Export, ExportState};
 pub use guesses::{Bucket, Guesses};
 pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
@@ -49,8 +58,10 @@ pub use outputs::{Output, OutputFilter, Owned, Usage};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
+pub use restore::Restoring;
 pub use second_factors::{SecondFactor, SecondFactors};
 pub use share_links::{OpenedLink, ShareLink, ShareLinks, Shared};
+pub use tables::{Erasure, Snapshot, TABLES, Table};
 pub use upkeep::{Discarded, Upkeep};
 pub use voices::{OwnVoice, VoiceChange};
 
@@ -176,6 +187,8 @@ impl Store {
             // Tests may lose what a machine forgets when its power goes.
             .synchronous(if cfg!(test) { SqliteSynchronous::Off } else { SqliteSynchronous::Full })
             .foreign_keys(true)
+            // What is erased must not stay in the file.
+            .pragma("secure_delete", "ON")
             .busy_timeout(PATIENCE);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
         let writer = Db::Sqlite(pool(1).connect_with(options.clone()).await?);
@@ -204,6 +217,7 @@ impl Store {
             Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
             Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
+        self.chain_older_audit().await?;
         self.accounts().note_skeletons().await
     }
 
@@ -280,6 +294,16 @@ impl Store {
     /// The keys that origins sign with.
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(self)
+    }
+
+    /// Removing users.
+    pub fn erasures(&self) -> Erasures<'_> {
+        Erasures::new(self)
+    }
+
+    /// The audit.
+    pub fn trail(&self) -> AuditTrail<'_> {
+        AuditTrail::new(self)
     }
 
     /// What only administrators see.

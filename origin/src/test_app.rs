@@ -357,7 +357,7 @@ pub(crate) fn caller(user_id: &str, role: &str) -> Caller {
         started_ms: NOW_MS,
         policy_rev: 1,
         is_secure: false,
-        address: None,
+        address: Some([192, 0, 2, 7].into()),
         region: "local".to_owned(),
     };
     let sealed = Sealed {

@@ -5,12 +5,16 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::audit;
 use crate::clock;
+use crate::privacy;
 use crate::problem::Refusal;
 use crate::store::StoreError;
 
 const EVERY: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
+/// How many rows one statement handles.
+const STEP: i64 = 1000;
 /// How long ended logins are still shown.
 const SHOW_ENDED_MS: i64 = 7 * DAY_MS;
 /// Whoever marked audio removes it at once; the housekeeper only takes what is left.
@@ -26,6 +30,7 @@ pub async fn recover(app: &App) -> Result<(), StoreError> {
         let now_ms = app.clock.now_ms();
         while app.store.upkeep().lapse_reservations(i64::MAX, now_ms).await? > 0 {}
         remove_discarded(app, now_ms).await?;
+        app.store.upkeep().fail_running_exports().await?;
     }
     Ok(())
 }
@@ -69,8 +74,27 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     app.store.invitations().forget(now_ms).await?;
     while app.store.share_links().forget(now_ms).await? > 0 {}
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
+    while app.store.trail().forget_personal(now_ms.saturating_sub(audit::PERSONAL_DAYS * DAY_MS), STEP).await? > 0 {}
+    privacy::finish_erasures(app, now_ms).await?;
+    privacy::remove_old_exports(app, now_ms).await?;
+    sign_audit(app, now_ms).await;
     upkeep.forget_usage_before(&clock::day(now_ms.saturating_sub(2 * DAY_MS))).await?;
     Ok(())
+}
+
+/// Signs for what the audit has become. That rows are gone is no reason to stop serving, but one to
+/// wake somebody.
+pub async fn sign_audit(app: &App, now_ms: i64) {
+    let file = app.settings.audit_file();
+    let signed = audit::checkpoint(&app.store, app.policy.master_key(), &file, now_ms).await;
+    metrics::gauge!("cosygate_audit_broken").set(if matches!(signed, Err(audit::AuditError::Short { .. })) {
+        1.0
+    } else {
+        0.0
+    });
+    if let Err(error) = signed {
+        tracing::error!(%error, "no checkpoint of the audit; the next round tries again");
+    }
 }
 
 /// Removes audio that was marked until `until_ms`. What cannot be removed stays marked.

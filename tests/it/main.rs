@@ -20,6 +20,7 @@ mod observability;
 mod openai;
 mod parity;
 mod policy;
+mod privacy;
 mod refusal;
 mod services;
 mod shadow;

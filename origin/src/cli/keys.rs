@@ -17,7 +17,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example: cosygate keys list")]
     List,
     /// Make a new key. One for tokens signs by itself once every live edge holds it; a root key is
-    /// told to edges with their configuration, and signs once you activate it.
+    /// told to edges with their configuration, and signs once you activate it, like one of the audit.
     #[command(after_help = "Example: cosygate keys rotate issuer")]
     Rotate {
         /// What it is for.
@@ -46,6 +46,8 @@ pub(crate) enum For {
     Pat,
     /// Signs what edges are told.
     Root,
+    /// Signs checkpoints of the audit.
+    Audit,
 }
 
 pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
@@ -66,8 +68,9 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
                 For::Issuer => Purpose::Issuer,
                 For::Pat => Purpose::Pat,
                 For::Root => Purpose::Root,
+                For::Audit => Purpose::Audit,
             };
-            let audit = AuditEntry::of_system(now_ms, "key_rotate");
+            let audit = AuditEntry::of_system(now_ms, "key_rotate").via(super::author());
             match keys::rotate(&store, &app::open_master(settings)?, purpose, &audit).await {
                 Err(KeyError::Store(StoreError::Conflict)) => bail!("there is a key already that is to follow"),
                 other => super::print(other?)?,
@@ -78,14 +81,14 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             let purpose = known.iter().find(|key| key.kid == kid).map(|key| key.purpose.as_str()).unwrap_or_default();
             let lives_ms = keys::signed_for_ms(&current_document(&store).await?, purpose);
             let ends_at = now_ms.saturating_add(lives_ms);
-            let audit = AuditEntry::of_system(now_ms, "key_activate").on(&kid);
+            let audit = AuditEntry::of_system(now_ms, "key_activate").on(&kid).via(super::author());
             if !store.keys().activate(&kid, ends_at, &audit).await? {
                 bail!("{kid} is no key that is to follow");
             }
             super::print(format!("{kid} signs"))?;
         }
         Command::Retire { kid } => {
-            let audit = AuditEntry::of_system(now_ms, "key_retire").on(&kid);
+            let audit = AuditEntry::of_system(now_ms, "key_retire").on(&kid).via(super::author());
             if !store.keys().retire(&kid, now_ms, &audit).await? {
                 bail!("{kid} is not there, or it signs; rotate first");
             }

@@ -155,7 +155,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             let (bytes, store) = (super::read(&file)?, writable(settings).await?);
             let trial = Trial { regions: region, nodes: node, percent, shadow };
             let publication = Publication { author: &super::author(), reason: &how.reason, after: None };
-            let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_trial");
+            let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_trial").via(super::author());
             let record =
                 policy::begin_trial(&store, &bytes, &Issuer::sample_keys(), publication, &trial, &audit).await?;
             super::print(format!("revision {} on trial", record.rev))?;
@@ -169,7 +169,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         }
         Command::Drop { how } => {
             let store = writable(settings).await?;
-            let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_drop");
+            let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_drop").via(super::author());
             if !store.policies().end_trial(&audit).await? {
                 bail!("no policy is on trial");
             }
@@ -213,7 +213,7 @@ async fn publish(settings: &Settings, bytes: &[u8], how: &How, after: Option<i64
     let store = writable(settings).await?;
     let author = super::author();
     let publication = Publication { author: &author, reason: &how.reason, after };
-    let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_change");
+    let audit = AuditEntry::of_system(Clock::system().now_ms(), "policy_change").via(super::author());
     let record = policy::publish(&store, bytes, &Issuer::sample_keys(), publication, &audit).await?;
     super::print(format!("revision {}", record.rev))?;
     if how.wait { wait(&store).await } else { Ok(ExitCode::SUCCESS) }

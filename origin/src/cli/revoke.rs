@@ -70,7 +70,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
     let withdrawal = Withdrawal { whose, subject: &subject.id, author: &author, reason: &subject.reason };
     let record =
         revocation::record(withdrawal, &current_document(&store).await?, now_ms).map_err(anyhow::Error::msg)?;
-    let audit = AuditEntry::of_system(now_ms, "revoke").on(format!("{} {}", record.kind, record.subject));
+    let audit = revocation::named(AuditEntry::of_system(now_ms, "revoke").via(author.as_str().to_owned()), &record);
     store.control().revoke(&record, &audit).await?;
     super::print(format!("{} {}: what was issued until now is withdrawn", record.kind, record.subject))?;
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use origin::clock::{Clock, is_id, rfc3339};
 use origin::config::Settings;
 use origin::invitations::{self, Terms, offer_reset};
 use origin::policy::current_document;
+use origin::privacy;
 use origin::revocation::{self, Withdrawal};
 use origin::store::{AuditEntry, Change, Changed, Store, StoreError, User, Whose};
 use serde_json::json;
@@ -53,6 +54,16 @@ pub(crate) enum Command {
     Enable {
         /// The username.
         name: String,
+    },
+    /// Erase a user and everything that is theirs: account, audio, history, tokens. What they did
+    /// stays in the audit as nobody's. This cannot be taken back.
+    #[command(after_help = "Example: cosygate user erase ada --yes")]
+    Erase {
+        /// The username, or the id of a user of another issuer.
+        name: String,
+        /// Do it.
+        #[arg(long, required = true)]
+        yes: bool,
     },
     /// List a user's logins, those of the last week that have ended, too: id, since when, last use,
     /// program, address, region and how it ended. `cosygate revoke login` ends one.
@@ -120,6 +131,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
             change(&store, &name, Change::Disabled(Some(Clock::system().now_ms())), "disabled").await?;
         }
         Command::Enable { name } => change(&store, &name, Change::Disabled(None), "enabled").await?,
+        Command::Erase { name, yes: _ } => erase(settings, &store, &name).await?,
         Command::Logins { name } => logins(&store, &name).await?,
         Command::Reset { name } => reset(&store, &name).await?,
         Command::ResetFactor { name } => reset_factor(&store, &name).await?,
@@ -190,7 +202,7 @@ async fn add(store: &Store, settings: &Settings, name: &str, role: &str, passwor
     };
     let password = given.clone().unwrap_or_else(app::new_password);
     let passwords = Passwords::new(&settings.passwords).map_err(anyhow::Error::msg)?;
-    let added = app::add_user(store, &passwords, &Clock::system(), name, role, password.clone()).await;
+    let added = app::add_user(store, &passwords, &Clock::system(), name, role, password.clone(), super::author()).await;
     let user = match added {
         Err(AddUserError::Store(StoreError::Conflict)) => {
             bail!("the username {name} is taken, or looks like one that is")
@@ -211,7 +223,7 @@ async fn change(store: &Store, name: &str, change: Change<'_>, what: &str) -> an
     let author = super::author();
     let withdrawal = Withdrawal { whose: Whose::User, subject: &user.id, author: &author, reason: change.reason() };
     let withdrawn = revocation::record(withdrawal, &current_document(store).await?, now_ms);
-    let audit = AuditEntry::of_system(now_ms, change.action()).on(&user.id);
+    let audit = AuditEntry::of_system(now_ms, change.action()).on_user(&user.id).via(super::author());
     match store.accounts().change(&user.id, change, &withdrawn.map_err(anyhow::Error::msg)?, &audit).await? {
         Changed::Done => super::print(format!("{}\t{}\t{what}", user.id, user.username)),
         Changed::NoUser => bail!("there is no user {name} any more"),
@@ -223,7 +235,7 @@ async fn reset(store: &Store, name: &str) -> anyhow::Result<()> {
     let user = find(store, name).await?;
     let now_ms = Clock::system().now_ms();
     let (reset, secret) = offer_reset(&user.id, now_ms);
-    let audit = AuditEntry::of_system(now_ms, "reset_offer").on(&user.id);
+    let audit = AuditEntry::of_system(now_ms, "reset_offer").on_user(&user.id).via(super::author());
     store.invitations().offer_reset(&reset, &audit).await?;
     super::print(format!("{}\t{}\tuntil {}", user.id, user.username, rfc3339(reset.expires_at)))?;
     super::print(format!("link, after the address of your edge: /#reset={secret}"))
@@ -231,7 +243,8 @@ async fn reset(store: &Store, name: &str) -> anyhow::Result<()> {
 
 async fn reset_factor(store: &Store, name: &str) -> anyhow::Result<()> {
     let user = find(store, name).await?;
-    let audit = AuditEntry::of_system(Clock::system().now_ms(), "second_factor_reset").on(&user.id);
+    let audit =
+        AuditEntry::of_system(Clock::system().now_ms(), "second_factor_reset").on_user(&user.id).via(super::author());
     if !store.second_factors().remove(&user.id, &audit).await? {
         bail!("{} has no second factor", user.username);
     }
@@ -242,24 +255,44 @@ async fn invite(store: &Store, terms: Terms<'_>) -> anyhow::Result<()> {
     let now_ms = Clock::system().now_ms();
     let (invitation, secret) =
         invitations::invite(terms, &current_document(store).await?, now_ms).map_err(anyhow::Error::msg)?;
-    let audit = AuditEntry::of_system(now_ms, "invite").on(&invitation.id);
+    let audit = AuditEntry::of_system(now_ms, "invite").on(&invitation.id).via(super::author());
     store.invitations().add(&invitation, &audit).await?;
     let (uses, until) = (invitation.uses_left, rfc3339(invitation.expires_at));
     super::print(format!("{}\t{}\t{uses} accounts\tuntil {until}", invitation.id, invitation.role))?;
     super::print(format!("link, after the address of your edge: /#invitation={secret}"))
 }
 
+async fn erase(settings: &Settings, store: &Store, name: &str) -> anyhow::Result<()> {
+    let user_id = account(store, name).await?.map_or(name.to_owned(), |user| user.id);
+    if !store.erasures().is_known(&user_id).await? {
+        bail!("nothing here is {name}'s");
+    }
+    let now_ms = Clock::system().now_ms();
+    let withdrawal =
+        Withdrawal { whose: Whose::User, subject: &user_id, author: "erased", reason: "the user was erased" };
+    let record = revocation::record(withdrawal, &current_document(store).await?, now_ms).map_err(anyhow::Error::msg)?;
+    let audit = AuditEntry::of_system(now_ms, "erase").via(super::author());
+    let blobs = app::open_blobs(settings)?;
+    if privacy::erase(store, &blobs, &user_id, &record, &audit).await? == Changed::LastAdmin {
+        bail!("{name} is the last admin who can log in");
+    }
+    super::print(format!("{user_id}\terased"))
+}
+
 /// The user of this name, or of this id.
 async fn find(store: &Store, name: &str) -> anyhow::Result<User> {
+    account(store, name).await?.with_context(|| format!("there is no user {name}"))
+}
+
+async fn account(store: &Store, name: &str) -> anyhow::Result<Option<User>> {
     let user = match fold_username(name) {
         Ok(username) => store.accounts().by_username(&username).await?,
         Err(_) => None,
     };
-    let user = match user {
+    Ok(match user {
         None if is_id(name) => store.accounts().by_id(name).await?,
         user => user,
-    };
-    user.with_context(|| format!("there is no user {name}"))
+    })
 }
 
 /// Refuses a role that the newest policy does not have; before the first start the built-in one

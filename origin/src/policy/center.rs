@@ -164,6 +164,11 @@ impl PolicyCenter {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The key under which all others are kept.
+    pub(crate) fn master_key(&self) -> &Master {
+        &self.master
+    }
+
     /// The file, if nothing else makes policy.
     pub fn master_file(&self) -> Option<&PolicyFile> {
         Some(&self.file).filter(|file| file.is_master)

@@ -50,7 +50,7 @@ pub(super) async fn post(
     let withdrawal = Withdrawal { whose, subject: &body.subject, author, reason: &body.reason };
     let policy = app.policy.now();
     let record = revocation::record(withdrawal, &policy.document, app.clock.now_ms()).map_err(invalid)?;
-    let audit = admin.caller().audit(&app.clock, "revoke", "ok").on(format!("{} {}", record.kind, record.subject));
+    let audit = revocation::named(admin.caller().audit(&app.clock, "revoke", "ok"), &record);
     app.store.admin(&admin).revoke(&record, &audit).await?;
     app.policy.hurry();
     Ok((StatusCode::CREATED, Json(describe(&record))))

@@ -90,7 +90,7 @@ pub(super) async fn patch(
 
 async fn change(app: &App, admin: &Admin, id: &str, change: Change<'_>) -> Result<(), Refusal> {
     let withdrawn = withdrawal(app, id, admin.caller().user_id(), change.reason())?;
-    let audit = admin.caller().audit(&app.clock, change.action(), "ok").on(id);
+    let audit = admin.caller().audit(&app.clock, change.action(), "ok").on_user(id);
     match app.store.accounts().change(id, change, &withdrawn, &audit).await? {
         Changed::Done => app.policy.hurry(),
         Changed::NoUser => return Err(Refusal::not_found()),
@@ -108,7 +108,7 @@ pub(super) async fn reset(
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let user = find(&app, &id).await?;
     let (reset, secret) = offer_reset(&user.id, app.clock.now_ms());
-    let audit = admin.caller().audit(&app.clock, "reset_offer", "ok").on(&user.id);
+    let audit = admin.caller().audit(&app.clock, "reset_offer", "ok").on_user(&user.id);
     app.store.invitations().offer_reset(&reset, &audit).await?;
     let path = format!("/#reset={secret}");
     let body = json!({"user_id": user.id, "token": secret, "path": path, "expires_at": rfc3339(reset.expires_at)});

@@ -1,16 +1,26 @@
-//! `GET /api/me`: who the caller is.
+//! `/api/me`: who the caller is, and the end of that.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use gate::Code;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clock::rfc3339;
+use crate::guessing;
+use crate::input::JsonBody;
+use crate::logins::clear_cookies;
+use crate::privacy::{self, ExportError};
 use crate::problem::Refusal;
+use crate::revocation::{self, Withdrawal};
 use crate::second_factor;
+use crate::store::{Changed, Whose};
 
 /// Users of other issuers have no account here: their name is their id, and nobody knows since when.
 pub(super) async fn handler(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Refusal> {
@@ -25,6 +35,47 @@ pub(super) async fn handler(State(app): State<Arc<App>>, caller: Caller) -> Resu
             "since": factor.confirmed_at.map(rfc3339), "recovery_codes": factor.codes_left,
         })),
     })))
+}
+
+/// The body of `DELETE`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Farewell {
+    /// Of the account here. Users of other issuers have none.
+    #[serde(default)]
+    password: String,
+}
+
+/// `DELETE /api/me`: erases the caller. The policy asks for a fresh login, and the password is asked
+/// for once more: a stolen token is not enough. `400 request_invalid` when it is wrong, `429
+/// rate_limited` when too many were.
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    JsonBody(body): JsonBody<Farewell>,
+) -> Result<Response, Refusal> {
+    if app.store.accounts().by_id(caller.user_id()).await?.is_some() {
+        guessing::confirm(&app, &caller, "erase", &body.password).await?;
+    }
+    // Not by whom: the withdrawal outlives the account for as long as its tokens could.
+    let withdrawal =
+        Withdrawal { whose: Whose::User, subject: caller.user_id(), author: "erased", reason: "the user was erased" };
+    let record = revocation::record(withdrawal, &app.policy.now().document, app.clock.now_ms());
+    let record = record.map_err(Refusal::internal)?;
+    let audit = caller.audit(&app.clock, "erase", "ok");
+    match privacy::erase(&app.store, &app.blobs, caller.user_id(), &record, &audit).await {
+        Ok(Changed::LastAdmin) => {
+            return Err(Refusal::new(Code::Conflict, "You are the last administrator. Make another one first."));
+        }
+        Ok(_) => {}
+        Err(ExportError::Store(error)) => return Err(error.into()),
+        // The rows are gone, and with them every way to the files; upkeep removes them.
+        Err(error) => tracing::error!(%error, "files of an erased user could not be removed yet"),
+    }
+    app.policy.hurry();
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    clear_cookies(&mut response, caller.visit().is_secure)?;
+    Ok(response)
 }
 
 #[cfg(test)]

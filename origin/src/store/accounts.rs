@@ -100,6 +100,22 @@ macro_rules! add {
     };
 }
 
+/// Whether nobody who can log in would administer without this account, within a transaction. Whoever
+/// changes an account waits here for the others, so no two can each leave the other one as the last.
+macro_rules! is_last_admin {
+    ($executor:expr, $id:expr) => {{
+        sqlx::query("UPDATE control SET serial = serial").execute($executor).await?;
+        let admins: Vec<String> =
+            sqlx::query_scalar("SELECT id FROM users WHERE role = $1 AND disabled_at IS NULL LIMIT 2")
+                .bind($crate::caller::ADMIN_ROLE)
+                .fetch_all($executor)
+                .await?;
+        admins == [$id]
+    }};
+}
+
+pub(super) use is_last_admin;
+
 /// Queries on accounts.
 pub struct Accounts<'a> {
     store: &'a Store,
@@ -209,41 +225,30 @@ impl<'a> Accounts<'a> {
         withdrawn: &RevocationRecord,
         audit: &AuditEntry,
     ) -> Result<Changed, StoreError> {
-        // Whoever changes an account waits here for the others, so no two can each leave the other
-        // one as the last.
-        const WAIT: &str = "UPDATE control SET serial = serial";
-        const OTHERS: &str = "SELECT COUNT(*) FROM users WHERE role = $1 AND disabled_at IS NULL AND id <> $2";
         let keeps_admin = match change {
             Change::Role(role) => role == ADMIN_ROLE,
             Change::Disabled(since) => since.is_none(),
         };
         Ok(in_transaction!(&self.store.writer, transaction => {
-            sqlx::query(WAIT).execute(&mut *transaction).await?;
-            let user: Option<(String, Option<i64>)> = sqlx::query_as("SELECT role, disabled_at FROM users WHERE id = $1")
-                .bind(id)
-                .fetch_optional(&mut *transaction)
-                .await?;
-            let others: i64 =
-                sqlx::query_scalar(OTHERS).bind(ADMIN_ROLE).bind(id).fetch_one(&mut *transaction).await?;
-            match user {
-                None => Changed::NoUser,
-                Some((role, None)) if role == ADMIN_ROLE && !keeps_admin && others == 0 => Changed::LastAdmin,
-                Some(_) => {
-                    let update = match change {
-                        Change::Role(role) => sqlx::query("UPDATE users SET role = $1 WHERE id = $2").bind(role),
-                        Change::Disabled(since) => {
-                            sqlx::query("UPDATE users SET disabled_at = $1 WHERE id = $2").bind(since)
-                        }
-                    };
-                    update.bind(id).execute(&mut *transaction).await?;
+            if is_last_admin!(&mut *transaction, id) && !keeps_admin {
+                Changed::LastAdmin
+            } else {
+                let update = match change {
+                    Change::Role(role) => sqlx::query("UPDATE users SET role = $1 WHERE id = $2").bind(role),
+                    Change::Disabled(since) => {
+                        sqlx::query("UPDATE users SET disabled_at = $1 WHERE id = $2").bind(since)
+                    }
+                };
+                let is_changed = update.bind(id).execute(&mut *transaction).await?.rows_affected() == 1;
+                if is_changed {
                     revoke!(&mut *transaction, withdrawn);
                     end_tokens!(transaction, withdrawn, change.ended());
                     if change.ended() == Ended::Disabled {
                         end_logins!(&mut *transaction, withdrawn, Ended::Disabled);
                     }
                     insert_audit!(&mut *transaction, audit);
-                    Changed::Done
                 }
+                if is_changed { Changed::Done } else { Changed::NoUser }
             }
         }))
     }

@@ -1,80 +1,90 @@
-//! One row for each action that changes something or hands something out. Rows hold ids and
-//! results, never a text that was spoken and never a secret.
+//! One row for each action that changes something or hands something out, in the action's own
+//! transaction. Each row carries the hash of the one before (docs/AUDIT.md), so none can be
+//! changed, removed or put in unseen. Rows hold ids and results, never a text that was spoken and
+//! never a secret. Users stand in them under a pseudonym, which is nobody's once they are erased.
 
-use super::{Store, StoreError, on_db};
+use super::{Store, StoreError, in_transaction};
 
-/// One row of the audit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditEntry {
-    /// Milliseconds since the epoch.
-    pub at: i64,
-    /// The request that asked for it.
-    pub request_id: String,
-    /// Who, if that was proved.
-    pub user_id: Option<String>,
-    /// What, for example `generate`.
-    pub action: &'static str,
-    /// The id of what it was done to.
-    pub object: Option<String>,
-    /// `ok`, or the code of the refusal.
-    pub result: &'static str,
-    /// From the arrival of the request, in milliseconds.
-    pub duration_ms: i64,
-    /// The revision of the policy that let it pass.
-    pub policy_rev: i64,
-}
+mod chain;
+mod entry;
+mod read;
 
-impl AuditEntry {
-    /// Names the object.
-    pub fn on(mut self, object: impl Into<String>) -> Self {
-        self.object = Some(object.into());
-        self
-    }
+pub use chain::{AuditRow, FIRST_HASH, personal_hash, subject_of, user_object};
+pub use entry::{AuditEntry, Object, Personal};
+pub use read::{AuditFilter, AuditTrail, Checkpoint, Head, Subject, TrailRow};
 
-    /// Names the user, where that became known only now.
-    pub fn by(mut self, user_id: &str) -> Self {
-        self.user_id = Some(user_id.to_owned());
-        self
-    }
+pub(super) use chain::{HEAD, INSERT, Link, NAME_SUBJECT, SUBJECT, TURN_HEAD, new_salt, users_of};
 
-    /// Something that nobody asked for by a request: upkeep, the command line.
-    pub fn of_system(at: i64, action: &'static str) -> Self {
-        Self {
-            at,
-            request_id: "-".to_owned(),
-            user_id: None,
-            action,
-            object: None,
-            result: "ok",
-            duration_ms: 0,
-            policy_rev: 0,
+/// How many rows that are older than the chain one step takes over.
+const STEP: i64 = 500;
+
+/// Adds links to the chain within a transaction. The head is the last lock that a transaction
+/// takes: whoever holds it waits for nobody.
+macro_rules! add_links {
+    ($executor:expr, $links:expr) => {{
+        let links: &[$crate::store::audit::Link] = $links;
+        let mut subjects = std::collections::BTreeMap::new();
+        for user_id in $crate::store::audit::users_of(links) {
+            let known: Option<String> =
+                sqlx::query_scalar($crate::store::audit::SUBJECT).bind(user_id).fetch_optional($executor).await?;
+            let subject = match known {
+                Some(subject) => subject,
+                None => {
+                    let salt = $crate::store::audit::new_salt();
+                    let subject = $crate::store::audit::subject_of(&salt, user_id);
+                    let named = sqlx::query_scalar($crate::store::audit::NAME_SUBJECT);
+                    named.bind(user_id).bind(salt).bind(subject).fetch_one($executor).await?
+                }
+            };
+            subjects.insert(user_id.to_owned(), subject);
         }
-    }
-}
-
-pub(super) const INSERT: &str = "INSERT INTO audit (id, at, request_id, user_id, action, object, result, duration_ms, policy_rev) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-
-/// Writes an audit row with the given executor, so that it can share a transaction.
-macro_rules! insert_audit {
-    ($executor:expr, $entry:expr) => {{
-        let entry: &$crate::store::AuditEntry = $entry;
-        sqlx::query($crate::store::audit::INSERT)
-            .bind($crate::clock::new_id(entry.at))
-            .bind(entry.at)
-            .bind(&entry.request_id)
-            .bind(&entry.user_id)
-            .bind(entry.action)
-            .bind(&entry.object)
-            .bind(entry.result)
-            .bind(entry.duration_ms)
-            .bind(entry.policy_rev)
-            .execute($executor)
-            .await?;
+        let count = i64::try_from(links.len()).unwrap_or_default();
+        let (seq, mut hash): (i64, String) =
+            sqlx::query_as($crate::store::audit::HEAD).bind(count).fetch_one($executor).await?;
+        for (link, seq) in links.iter().zip(seq - count + 1..) {
+            let row = link.row(seq, &hash, &subjects);
+            sqlx::query($crate::store::audit::INSERT)
+                .bind(row.seq)
+                .bind(row.at)
+                .bind(row.request_id)
+                .bind(row.subject)
+                .bind(row.via)
+                .bind(row.action)
+                .bind(row.object)
+                .bind(row.result)
+                .bind(row.duration_ms)
+                .bind(row.policy_rev)
+                .bind(row.personal)
+                .bind(row.salt)
+                .bind(row.personal_hash)
+                .bind(&row.hash)
+                .execute($executor)
+                .await?;
+            hash = row.hash;
+        }
+        sqlx::query($crate::store::audit::TURN_HEAD).bind(hash).execute($executor).await?;
     }};
 }
 
-pub(super) use insert_audit;
+/// Writes audit rows within a transaction, as its last step.
+macro_rules! insert_audits {
+    ($executor:expr, $entries:expr) => {{
+        let entries: &[$crate::store::AuditEntry] = $entries;
+        if !entries.is_empty() {
+            let links: Vec<_> = entries.iter().map($crate::store::audit::Link::from).collect();
+            $crate::store::audit::add_links!($executor, &links);
+        }
+    }};
+}
+
+/// Writes one audit row within a transaction, as its last step.
+macro_rules! insert_audit {
+    ($executor:expr, $entry:expr) => {
+        $crate::store::audit::insert_audits!($executor, std::slice::from_ref($entry))
+    };
+}
+
+pub(super) use {add_links, insert_audit, insert_audits};
 
 impl Store {
     /// Writes a row about an action that changed nothing else in the database.
@@ -82,14 +92,43 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        on_db!(&self.writer, pool => insert_audit!(pool, entry));
+        in_transaction!(&self.writer, transaction => insert_audit!(&mut *transaction, entry));
         Ok(())
     }
 
-    /// User and object of all rows about this action with this result.
+    /// Puts rows that are older than the chain at its end. For right after the migrations.
+    pub(super) async fn chain_older_audit(&self) -> Result<(), StoreError> {
+        const TAKE: &str = "DELETE FROM audit_unchained WHERE id IN \
+                            (SELECT id FROM audit_unchained ORDER BY id LIMIT $1) \
+                            RETURNING id, at, request_id, user_id, action, object, result, duration_ms, policy_rev";
+        loop {
+            let taken = in_transaction!(&self.writer, transaction => {
+                let mut older: Vec<chain::Older> =
+                    sqlx::query_as(TAKE).bind(STEP).fetch_all(&mut *transaction).await?;
+                older.sort_by(|one, other| one.id.cmp(&other.id));
+                let taken = older.len();
+                let links: Vec<Link> = older.into_iter().map(Link::from).collect();
+                if taken > 0 {
+                    add_links!(&mut *transaction, &links);
+                }
+                taken
+            });
+            if taken == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Who and what, by their ids, of all rows about this action with this result.
     #[cfg(test)]
     pub(crate) async fn audited(&self, action: &str, result: &str) -> Vec<(Option<String>, Option<String>)> {
-        const SQL: &str = "SELECT user_id, object FROM audit WHERE action = $1 AND result = $2 ORDER BY id";
-        on_db!(&self.reader, pool => sqlx::query_as(SQL).bind(action).bind(result).fetch_all(pool).await.unwrap())
+        const SQL: &str = "SELECT actors.user_id, COALESCE(objects.user_id, audit.object) FROM audit \
+                           LEFT JOIN audit_subjects AS actors ON actors.subject = audit.subject \
+                           LEFT JOIN audit_subjects AS objects ON 'user:' || objects.subject = audit.object \
+                           WHERE action = $1 AND result = $2 ORDER BY seq";
+        super::on_db!(&self.reader, pool => sqlx::query_as(SQL).bind(action).bind(result).fetch_all(pool).await.unwrap())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ pub enum Purpose {
     Pat,
     /// Bundles for edges.
     Root,
+    /// Checkpoints of the audit.
+    Audit,
 }
 
 impl Purpose {
@@ -22,6 +24,7 @@ impl Purpose {
             Self::Issuer => "issuer",
             Self::Pat => "pat",
             Self::Root => "root",
+            Self::Audit => "audit",
         }
     }
 }
@@ -183,12 +186,13 @@ impl<'a> Keys<'a> {
         }))
     }
 
-    /// Removes keys whose end has come, and returns how many.
+    /// Removes keys whose end has come, and returns how many. Those of the audit stay, because what
+    /// they signed holds for good.
     ///
     /// # Errors
     /// The database failed.
     pub async fn end(&self, now_ms: i64) -> Result<u64, StoreError> {
-        const SQL: &str = "DELETE FROM signing_keys WHERE ends_at <= $1";
+        const SQL: &str = "DELETE FROM signing_keys WHERE ends_at <= $1 AND purpose <> 'audit'";
         Ok(in_transaction!(&self.store.writer, transaction => {
             let ended = sqlx::query(SQL).bind(now_ms).execute(&mut *transaction).await?.rows_affected();
             if ended > 0 {

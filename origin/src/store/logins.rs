@@ -1,6 +1,6 @@
 //! Logins: who came in when and from where, and by what their refresh tokens are known.
 
-use super::audit::insert_audit;
+use super::audit::{insert_audit, insert_audits};
 use super::control::revoke;
 use super::outputs::Owned;
 use super::{AuditEntry, RevocationRecord, Store, StoreError, in_transaction, on_db};
@@ -385,8 +385,9 @@ impl Owned<'_> {
                     let withdrawal = RevocationRecord { subject: id.clone(), ..withdrawal.clone() };
                     revoke!(&mut *transaction, &withdrawal);
                 }
-                insert_audit!(&mut *transaction, &audit.clone().on(id));
             }
+            let audits: Vec<AuditEntry> = ended.iter().map(|(id, _)| audit.clone().on(id)).collect();
+            insert_audits!(&mut *transaction, &audits);
             ended.len()
         }))
     }

@@ -57,6 +57,8 @@ macro_rules! contract {
     };
 }
 
+pub(crate) use contract;
+
 contract! {
     accounts_have_unique_names
     names_that_look_alike_are_one
@@ -88,7 +90,7 @@ contract! {
     links_open_one_output_and_are_counted
 }
 
-async fn run_sql(url: &str, sql: String) {
+pub(crate) async fn run_sql(url: &str, sql: String) {
     let pool = PgPool::connect(url).await.unwrap();
     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
     pool.close().await;

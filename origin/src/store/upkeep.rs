@@ -1,7 +1,7 @@
 //! What has run out, over all users. The one place besides [`super::Owned`] that touches outputs,
 //! and only by age.
 
-use super::audit::insert_audit;
+use super::audit::insert_audits;
 use super::outputs::discard;
 use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
 
@@ -19,7 +19,7 @@ pub struct Discarded {
 
 /// Queries of the housekeeper.
 pub struct Upkeep<'a> {
-    store: &'a Store,
+    pub(super) store: &'a Store,
 }
 
 impl<'a> Upkeep<'a> {
@@ -37,12 +37,14 @@ impl<'a> Upkeep<'a> {
         Ok(in_transaction!(&self.store.writer, transaction => {
             let lapsed: Vec<Discarded> =
                 sqlx::query_as(LAPSED).bind(until_ms).bind(STEP).fetch_all(&mut *transaction).await?;
+            let mut audits = Vec::with_capacity(lapsed.len());
             for Discarded { id, user_id } in &lapsed {
                 sqlx::query("DELETE FROM reservations WHERE id = $1").bind(id).execute(&mut *transaction).await?;
                 discard!(&mut *transaction, id, user_id, now_ms);
                 let audit = AuditEntry::of_system(now_ms, "generate").on(id).by(user_id);
-                insert_audit!(&mut *transaction, &AuditEntry { result: "lapsed", ..audit });
+                audits.push(AuditEntry { result: "lapsed", ..audit });
             }
+            insert_audits!(&mut *transaction, &audits);
             lapsed.len()
         }))
     }
@@ -60,6 +62,7 @@ impl<'a> Upkeep<'a> {
         Ok(in_transaction!(&self.store.writer, transaction => {
             let old: Vec<Discarded> =
                 sqlx::query_as(OLD).bind(before_ms).bind(role).bind(STEP).fetch_all(&mut *transaction).await?;
+            let mut audits = Vec::with_capacity(old.len());
             for Discarded { id, user_id } in &old {
                 sqlx::query("DELETE FROM outputs WHERE user_id = $1 AND id = $2")
                     .bind(user_id)
@@ -67,9 +70,9 @@ impl<'a> Upkeep<'a> {
                     .execute(&mut *transaction)
                     .await?;
                 discard!(&mut *transaction, id, user_id, now_ms);
-                let audit = AuditEntry::of_system(now_ms, "retire").on(id).by(user_id);
-                insert_audit!(&mut *transaction, &audit);
+                audits.push(AuditEntry::of_system(now_ms, "retire").on(id).by(user_id));
             }
+            insert_audits!(&mut *transaction, &audits);
             old.len()
         }))
     }

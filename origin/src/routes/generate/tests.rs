@@ -239,7 +239,8 @@ async fn the_audit_has_every_result_and_no_text() {
     let path = app.app.settings.database_file();
     let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
     let rows: Vec<(String, Option<String>, String, i64)> = sqlx::query_as(
-        "SELECT result, user_id, request_id, policy_rev FROM audit WHERE action = 'generate' ORDER BY id",
+        "SELECT result, user_id, request_id, policy_rev FROM audit JOIN audit_subjects USING (subject) \
+         WHERE action = 'generate' ORDER BY seq",
     )
     .fetch_all(&pool)
     .await
@@ -248,6 +249,7 @@ async fn the_audit_has_every_result_and_no_text() {
     results.sort_unstable();
     assert_eq!(results, ["engine_failed", "ok"]);
     assert!(rows.iter().all(|row| row.1.as_deref() == Some(ADA) && row.2.len() == 26 && row.3 == 1));
-    let whole: Vec<Option<String>> = sqlx::query_scalar("SELECT object FROM audit").fetch_all(&pool).await.unwrap();
+    let whole: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT object || personal FROM audit").fetch_all(&pool).await.unwrap();
     assert!(!format!("{whole:?}").contains("private"));
 }
