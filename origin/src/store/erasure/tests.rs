@@ -8,7 +8,7 @@ use crate::invitations::Terms;
 use crate::store::tests::{contract, run_sql};
 use crate::store::{
     Added, AuditFilter, Export, Limits, Login, NewPolicy, Output, OwnVoice, PersonalToken, Reservation, Reserved,
-    RevocationRecord, User, VoiceChange, Whose, on_db,
+    RevocationRecord, ShareLink, Shared, User, VoiceChange, Whose, on_db,
 };
 use crate::test_app::{NOW_MS, caller};
 
@@ -179,6 +179,17 @@ async fn nothing_is_left_of_a_user(store: Store) {
     assert!(store.of(&zoe).begin_export("export", NOW_MS + 1, &audit("export")).await.unwrap());
     assert!(!store.of(&zoe).begin_export("other", NOW_MS + 1, &audit("export")).await.unwrap());
     fill(&store, &zoe).await;
+    let link = ShareLink {
+        id: "link".to_owned(),
+        output_id: "kept".to_owned(),
+        secret_hash: "words of zoe".to_owned(),
+        password_hash: None,
+        downloads: 0,
+        downloads_limit: None,
+        created_at: NOW_MS,
+        expires_at: NOW_MS + 1,
+    };
+    assert_eq!(store.of(&zoe).share(&link, 9, &audit("share")).await.unwrap(), Shared::Yes);
     let new = NewPolicy { document: "{}", sha256: "0", wanted_rev: 1, after: None, author: "id-of-zoe", reason: "" };
     store.policies().publish(new, &audit("policy_change")).await.unwrap();
     store.control().revoke(&withdrawn("id-of-tom", "id-of-zoe"), &audit("revoke").on_user("id-of-tom")).await.unwrap();
