@@ -118,12 +118,12 @@ pub const TABLES: &[Table] = &[
         &["id", "issuer", "name", "role", "scope", "created_at", "expires_at", "used_at", "ended_at", "ended_why"],
         &["user_id"],
     ),
-    // Whoever has the secret needs no device.
     owned(
         "share_links",
         &["id", "output_id", "downloads", "downloads_limit", "created_at", "expires_at"],
         &["user_id", "slot", "secret_hash", "password_hash"],
     ),
+    // Whoever has the secret needs no device.
     owned("second_factors", &["created_at", "confirmed_at"], &["user_id", "sealed", "last_step"]),
     Table { owner: Some("user_id"), erasure: Erasure::Removed, ..nobodys("recovery_codes", &["user_id", "hash"]) },
     owned("password_resets", &["expires_at"], &["user_id", "secret_hash"]),
