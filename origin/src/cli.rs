@@ -1,5 +1,6 @@
 //! The command line, on one screen.
 
+mod books;
 mod config;
 mod keys;
 mod policy;
@@ -48,6 +49,9 @@ enum Command {
     /// Withdraw tokens before their time.
     #[command(subcommand)]
     Revoke(revoke::Command),
+    /// Compare what was charged with what was delivered.
+    #[command(subcommand)]
+    Books(books::Command),
     /// Add and list users, change roles.
     #[command(subcommand)]
     User(user::Command),
@@ -71,6 +75,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => policy::run(&settings, command).await,
         Command::Keys(command) => keys::run(&settings, command).await,
         Command::Revoke(command) => revoke::run(&settings, command).await,
+        Command::Books(command) => books::run(&settings, command).await,
         Command::User(command) => user::run(&settings, command).await,
         Command::Token(command) => token::run(&settings, command).await,
         Command::Migrate => {

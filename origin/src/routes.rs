@@ -7,6 +7,8 @@ mod download;
 mod edge_bundle;
 mod edge_list;
 mod generate;
+mod job_events;
+mod jobs;
 mod jwks;
 mod login;
 mod logins;
@@ -46,12 +48,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/logout", post(logout::handler))
         .route("/api/logins", get(logins::list).delete(logins::end_all))
         .route("/api/logins/{id}", delete(logins::end))
-        .route("/api/me", get(me::handler))
+        .route("/api/me", get(me::get).patch(me::patch))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/tokens", get(tokens::list).post(tokens::post))
         .route("/api/tokens/{id}", delete(tokens::delete))
         .route("/api/voices", get(voices::handler))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
+        .route("/api/jobs", get(jobs::list))
+        .route("/api/jobs/{id}", get(jobs::get).delete(jobs::delete))
+        .route("/api/jobs/{id}/events", get(job_events::handler))
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))

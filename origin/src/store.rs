@@ -8,14 +8,16 @@
 mod accounts;
 mod admin;
 mod audit;
+mod books;
 mod control;
 mod issued;
+mod jobs;
 mod keys;
 mod logins;
 mod outputs;
 mod personal_tokens;
 mod policies;
-mod reservations;
+mod queue;
 mod upkeep;
 
 use std::fs::OpenOptions;
@@ -34,14 +36,16 @@ use crate::files::PRIVATE;
 pub use accounts::{Accounts, User};
 pub use admin::Administration;
 pub use audit::AuditEntry;
+pub use books::{AudioRecord, Books, DayUsage, Mistake};
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
+pub use jobs::{Enqueued, Failure, Job, Limits, NewJob};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
-pub use outputs::{Output, Owned, Usage};
+pub use outputs::{Output, Owned, Usage, audio_ms};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
-pub use reservations::{Limits, Reservation, Reserved};
+pub use queue::{Claimed, MAX_ATTEMPTS, Queue};
 pub use upkeep::{Discarded, Upkeep};
 
 /// Longest wait for a connection or a lock.
@@ -78,9 +82,6 @@ pub enum StoreError {
     /// Too many want it at once.
     #[error("the database is busy")]
     Busy,
-    /// The reservation ran out or was swept before its generation ended.
-    #[error("the reservation is gone")]
-    ReservationGone,
     /// The file cannot be opened.
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),
@@ -217,7 +218,7 @@ impl Store {
         on_db!(&self.writer, pool => pool.close().await);
     }
 
-    /// What belongs to the caller: outputs, reservations and usage.
+    /// What belongs to the caller: outputs, jobs and usage.
     pub fn of<'a>(&'a self, caller: &'a Caller) -> Owned<'a> {
         Owned::new(self, caller)
     }
@@ -250,6 +251,16 @@ impl Store {
     /// The keys that origins sign with.
     pub fn keys(&self) -> Keys<'_> {
         Keys::new(self)
+    }
+
+    /// The jobs of all users, for those who work on them.
+    pub fn queue(&self) -> Queue<'_> {
+        Queue::new(self)
+    }
+
+    /// What was charged and what was delivered, over all users.
+    pub fn books(&self) -> Books<'_> {
+        Books::new(self)
     }
 
     /// What only administrators see.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::clock;
+use crate::days::{Day, KEPT_DAYS};
+use crate::jobs;
 use crate::problem::Refusal;
 use crate::store::StoreError;
 
@@ -13,6 +14,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
 /// How long ended logins are still shown.
 const SHOW_ENDED_MS: i64 = 7 * DAY_MS;
+/// How long a job is remembered after its end, and with it its idempotency key.
+const JOBS_KEPT_MS: i64 = DAY_MS;
 /// Whoever marked audio removes it at once; the housekeeper only takes what is left.
 const OTHERS_TURN_MS: i64 = 30_000;
 
@@ -24,7 +27,7 @@ const OTHERS_TURN_MS: i64 = 30_000;
 pub async fn recover(app: &App) -> Result<(), StoreError> {
     if app.store.is_exclusive() {
         let now_ms = app.clock.now_ms();
-        while app.store.upkeep().lapse_reservations(i64::MAX, now_ms).await? > 0 {}
+        jobs::take_up(app, i64::MAX).await?;
         remove_discarded(app, now_ms).await?;
     }
     Ok(())
@@ -53,7 +56,6 @@ fn report(result: Result<(), Refusal>) {
 pub async fn once(app: &App) -> Result<(), Refusal> {
     let now_ms = app.clock.now_ms();
     let upkeep = app.store.upkeep();
-    while upkeep.lapse_reservations(now_ms, now_ms).await? > 0 {}
     let policy = app.policy.now();
     for (name, role) in &policy.document.roles {
         let before = now_ms.saturating_sub(i64::from(role.retention_days).saturating_mul(DAY_MS));
@@ -66,7 +68,8 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     app.store.control().forget_revocations(now_ms).await?;
     app.store.issued().forget(now_ms).await?;
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
-    upkeep.forget_usage_before(&clock::day(now_ms.saturating_sub(2 * DAY_MS))).await?;
+    while upkeep.forget_jobs(now_ms.saturating_sub(JOBS_KEPT_MS)).await? > 0 {}
+    upkeep.forget_usage_before(&Day::at(chrono_tz::Tz::UTC, now_ms).first_of(KEPT_DAYS)).await?;
     Ok(())
 }
 

@@ -32,12 +32,16 @@ source = {{ kind = "reference", audio_path = "{}", transcript = "what is said" }
         stub.url(),
         path.display()
     );
-    let world = World::with_file(|policy| policy["roles"]["free"]["jobs_running"] = json!(4), &[], &toml).await;
+    let limits = |policy: &mut Value| {
+        policy["roles"]["free"]["jobs_running"] = json!(4);
+        policy["roles"]["free"]["jobs_queued"] = json!(0);
+    };
+    let world = World::with_file(limits, &[], &toml).await;
     (world, sample)
 }
 
 /// One second of a tone, 16-bit mono at 16 kHz.
-fn sample() -> Vec<u8> {
+pub(crate) fn sample() -> Vec<u8> {
     let pcm: Vec<u8> = (0..16_000_u32).flat_map(|n| (((n % 100) as i16 - 50) * 200).to_le_bytes()).collect();
     [
         &b"RIFF"[..],

@@ -154,6 +154,10 @@ impl Session for Work {
         }
         Ok(None)
     }
+
+    fn left(&self) -> usize {
+        self.pieces.len()
+    }
 }
 
 impl Work {

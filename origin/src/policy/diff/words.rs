@@ -57,9 +57,12 @@ pub(super) const ROLE: Table = &[
     ("/body_kb", value("request body", "KiB")),
     ("/in_flight", or("no bound", "requests at the same time", "")),
     ("/jobs_running", value("generations at the same time", "")),
+    ("/jobs_queued", value("generations that may wait", "")),
+    ("/weight", value("share of the engine", "")),
     ("/characters_per_request", value("characters of one text", "")),
     ("/characters_per_day", value("characters", "per day")),
     ("/generations_per_day", value("generations", "per day")),
+    ("/audio_seconds_per_day", or("no bound", "audio", "seconds per day")),
     ("/storage_mb", value("storage", "MiB")),
     ("/retention_days", value("outputs kept for", "days")),
 ];
