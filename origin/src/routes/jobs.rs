@@ -90,7 +90,8 @@ pub(super) async fn view(app: &App, caller: &Caller, job: &Job) -> Result<Value,
         "queued" => Some(app.store.of(caller).position(&job.id).await?).filter(|position| *position > 0),
         _ => None,
     };
-    let error = job.error.as_ref().map(|code| json!({"code": code, "detail": job.detail, "retry_after": job.retry_after}));
+    let error =
+        job.error.as_ref().map(|code| json!({"code": code, "detail": job.detail, "retry_after": job.retry_after}));
     Ok(json!({
         "id": job.id,
         "state": job.state,
