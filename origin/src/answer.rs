@@ -19,6 +19,7 @@ use gate::{Code, Problem};
 use crate::app::App;
 use crate::caller::{Caller, Visit};
 use crate::clock::new_id;
+use crate::openai;
 use crate::problem::Refusal;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,6 +40,7 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let visit = visit(&app, request.headers());
     let request_id = visit.request_id.clone();
     let method = request.method().clone();
+    let is_openai = request.uri().path().starts_with(openai::PREFIX);
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(visit);
 
@@ -46,7 +48,7 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let mut response = outcome.unwrap_or_else(|_| Refusal::internal("a handler panicked").into_response());
     let refusal = refusal_of(&response);
     if let Some(refusal) = &refusal {
-        response = with_body(response, &refusal.problem, &request_id);
+        response = with_body(response, &refusal.problem, &request_id, is_openai);
     }
     let user = response.extensions_mut().remove::<For>();
     add_headers(response.headers_mut(), &request_id);
@@ -100,7 +102,7 @@ fn refusal_of(response: &Response) -> Option<Arc<Refusal>> {
 }
 
 /// Writes the problem into the response; headers that the handler set stay.
-fn with_body(response: Response, problem: &Problem, request_id: &str) -> Response {
+fn with_body(response: Response, problem: &Problem, request_id: &str, is_openai: bool) -> Response {
     let (mut parts, _) = response.into_parts();
     parts.status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in problem.headers() {
@@ -109,6 +111,10 @@ fn with_body(response: Response, problem: &Problem, request_id: &str) -> Respons
         }
     }
     parts.headers.remove(header::CONTENT_LENGTH);
+    if is_openai {
+        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        return Response::from_parts(parts, Body::from(openai::error_body(problem, request_id)));
+    }
     Response::from_parts(parts, Body::from(problem.body(request_id)))
 }
 

@@ -23,6 +23,7 @@ use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
+use crate::guessing::Guard;
 use crate::jobs::{self, Jobs};
 use crate::keys::Master;
 use crate::logins::Uses;
@@ -30,7 +31,7 @@ use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
 use crate::store::{AuditEntry, Store, StoreError, User};
-use crate::{files, metrics_listener, routes, upkeep};
+use crate::{audio, files, metrics_listener, routes, upkeep};
 
 /// The parts of the running server.
 pub struct App {
@@ -42,12 +43,16 @@ pub struct App {
     pub store: Store,
     /// Audio.
     pub blobs: Blobs,
-    /// Hashes passwords.
+    /// Chooses and hashes passwords.
     pub passwords: Passwords,
+    /// Bounds guesses at passwords.
+    pub guard: Guard,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
     pub engine: Arc<dyn Engine>,
+    /// Places for work on audio.
+    pub audio: audio::Workers,
     /// Opens sealed identities.
     pub door: Door,
     /// When logins and personal access tokens were used last.
@@ -129,7 +134,7 @@ impl App {
         let engine = engine::build(&settings.engine).map_err(|error| AppError::Engine(error.to_string()))?;
         check_engine(engine.as_ref(), settings.engine.kind).await?;
         let store = open_store(&settings).await?;
-        let passwords = Passwords::new().map_err(AppError::Other)?;
+        let passwords = Passwords::new(&settings.passwords).map_err(AppError::Other)?;
         let app = Self::with_parts(settings, Clock::system(), store, passwords, engine).await?;
         app.ensure_administrator().await?;
         Ok(app)
@@ -147,6 +152,7 @@ impl App {
         engine: Arc<dyn Engine>,
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
+        let guard = Guard::new(&master);
         let door = Door::new(open_identity_keys(&settings)?);
         make_folder(&settings.blobs_folder())?;
         let blobs = Blobs::open(&settings.blobs_folder())?;
@@ -165,8 +171,10 @@ impl App {
             store,
             blobs,
             passwords,
+            guard,
             policy,
             engine,
+            audio: audio::Workers::default(),
             door,
             uses: Uses::default(),
             jobs,
@@ -225,7 +233,7 @@ pub async fn add_user(
 ) -> Result<User, AddUserError> {
     let refused = |reason: &str| AddUserError::Refused(reason.to_owned());
     let username = fold_username(username).map_err(refused)?;
-    crate::accounts::check_password(&password).map_err(refused)?;
+    let password = passwords.accept(&password, &username).map_err(AddUserError::Refused)?;
     let hash = passwords.hash(password).await;
     let now_ms = clock.now_ms();
     let user = User {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use gate::identity::KeyRing;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::accounts::{PasswordSettings, accept_password};
 use crate::engine::EngineSettings;
 use crate::keys::Master;
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub login_lifetime_seconds: u64,
     /// The queue of generations.
     pub queue: QueueSettings,
+    /// How passwords are chosen and kept.
+    pub passwords: PasswordSettings,
     /// The speech engine. `COSYGATE_ENGINE` sets its kind, `COSYGATE_ENGINE_URL` its addresses,
     /// separated by commas.
     pub engine: EngineSettings,
@@ -76,6 +79,7 @@ impl Default for Settings {
             token_lifetime_seconds: 3600,
             login_lifetime_seconds: 2_592_000,
             queue: QueueSettings::default(),
+            passwords: PasswordSettings::default(),
             engine: EngineSettings::default(),
         }
     }
@@ -163,6 +167,9 @@ impl Settings {
         override_with(&mut self.filter_wasm, "COSYGATE_FILTER_WASM", &set)?;
         override_with(&mut self.drain_seconds, "COSYGATE_DRAIN_SECONDS", &set)?;
         override_with(&mut self.token_lifetime_seconds, "COSYGATE_TOKEN_LIFETIME_SECONDS", &set)?;
+        override_with(&mut self.passwords.length, "COSYGATE_PASSWORD_LENGTH", &set)?;
+        override_with(&mut self.passwords.memory_kib, "COSYGATE_PASSWORD_MEMORY_KIB", &set)?;
+        override_with(&mut self.passwords.passes, "COSYGATE_PASSWORD_PASSES", &set)?;
         override_with(&mut self.engine.kind, "COSYGATE_ENGINE", &set)?;
         override_with(&mut self.login_lifetime_seconds, "COSYGATE_LOGIN_LIFETIME_SECONDS", &set)?;
         self.policy_file = set("COSYGATE_POLICY_FILE").map(PathBuf::from).or(self.policy_file.take());
@@ -226,8 +233,10 @@ impl Settings {
         if let Some(key) = &self.master_key {
             Master::parse(key.reveal()).map_err(|error| wrong("master_key", error))?;
         }
+        self.passwords.validate().map_err(|reason| wrong("passwords", reason))?;
         if let Some(password) = &self.admin_password {
-            crate::accounts::check_password(password.reveal()).map_err(|reason| wrong("admin_password", reason))?;
+            accept_password(password.reveal(), "admin", self.passwords.length)
+                .map_err(|reason| wrong("admin_password", reason))?;
         }
         self.engine.validate().map_err(|error| ConfigError(error.to_string()))
     }
@@ -324,11 +333,12 @@ mod tests {
             ("colour = 1", &[][..], "unknown field `colour`"),
             ("[engine]\ncolour = 1", &[], "unknown field `colour`"),
             ("", &[("COSYGATE_ORIGIN_ADDR", "nowhere")], "COSYGATE_ORIGIN_ADDR"),
-            ("", &[("COSYGATE_ENGINE", "parrot")], "must be espeak or cosyvoice-http"),
+            ("", &[("COSYGATE_ENGINE", "parrot")], "must be espeak, cosyvoice-http, gradio or openai"),
             ("", &[("COSYGATE_IDENTITY_KEYS", "k:short")], "identity_keys"),
             ("", &[("COSYGATE_ADMIN_PASSWORD", "short")], "admin_password"),
             ("", &[("COSYGATE_ADMIN_PASSWORD_FILE", "/nonexistent")], "COSYGATE_ADMIN_PASSWORD_FILE"),
             ("", &[("COSYGATE_DATABASE_URL", "mysql://h")], "database_url"),
+            ("[passwords]\nlength = 7", &[], "passwords: length"),
             ("region = \"a b\"", &[], "region"),
             ("token_lifetime_seconds = 0", &[], "token_lifetime_seconds"),
             ("login_lifetime_seconds = 0", &[], "login_lifetime_seconds"),

@@ -5,6 +5,10 @@
 
 mod cosyvoice_http;
 mod espeak;
+mod gradio;
+mod http;
+mod openai;
+mod prompt;
 mod sentences;
 mod settings;
 mod slots;
@@ -13,6 +17,7 @@ pub mod wav;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
@@ -73,6 +78,8 @@ pub struct Abilities {
     pub speed: bool,
     /// Style instructions.
     pub instruct: bool,
+    /// Voices that come with the request.
+    pub reference: bool,
 }
 
 /// One thing to say. Holds private text, so it has no `Debug`.
@@ -80,12 +87,24 @@ pub struct Abilities {
 pub struct Utterance {
     /// What to say, as the user wrote it.
     pub text: String,
-    /// The id of one of [`Engine::voices`].
+    /// The id of one of [`Engine::voices`], unless there is a reference.
     pub voice: String,
+    /// The voice to speak with, where it is none of the engine's own.
+    pub reference: Option<Reference>,
     /// How to say it, in words, for example "slowly and warmly".
     pub instruct: Option<String>,
     /// 0.5 (slow) to 2.0 (fast); 1.0 is the natural speed.
     pub speed: f32,
+}
+
+/// A recording to take the voice from. It belongs to a user, so it goes along with each request
+/// and stays out of the engine's own storage.
+#[derive(Clone)]
+pub struct Reference {
+    /// A WAV file: 16-bit mono PCM, at least 16 kHz, at most 30 seconds.
+    pub wav: Bytes,
+    /// What is said in it.
+    pub transcript: String,
 }
 
 impl Utterance {
@@ -99,6 +118,9 @@ impl Utterance {
         }
         if !abilities.instruct && self.instruction().is_some() {
             return Err(EngineError::rejected("This engine takes no style instruction; leave instruct out."));
+        }
+        if !abilities.reference && self.reference.is_some() {
+            return Err(EngineError::rejected("This engine has only its own voices; choose one of those."));
         }
         Ok(())
     }
@@ -161,6 +183,8 @@ pub fn build(settings: &EngineSettings) -> Result<Arc<dyn Engine>, SettingsError
     Ok(match settings.kind {
         EngineKind::Espeak => Arc::new(espeak::Espeak::new(settings)),
         EngineKind::CosyVoiceHttp => Arc::new(cosyvoice_http::CosyVoiceHttp::new(settings)?),
+        EngineKind::Gradio => Arc::new(gradio::Gradio::new(settings)?),
+        EngineKind::OpenAi => Arc::new(openai::OpenAi::new(settings)?),
     })
 }
 

@@ -1,9 +1,11 @@
-//! SHA-256 as text.
+//! SHA-256 as text, and with a key.
 
 use std::fmt::Write as _;
 use std::io::{self, Read};
 
-use sha2::{Digest, Sha256};
+use hmac::digest::KeyInit;
+use hmac::{Hmac, Mac as _};
+use sha2::{Digest as _, Sha256};
 
 /// The SHA-256 of the parts one after the other, as 64 hexadecimal digits.
 pub fn sha256_hex(parts: &[&[u8]]) -> String {
@@ -38,8 +40,34 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// HMAC-SHA256 over a kind and parts, each with its length before it.
+pub fn keyed(key: &[u8; 32], kind: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
+    // As long as a block, so that no length can be wrong (RFC 2104, section 2).
+    let mut block = [0; 64];
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
+    for part in std::iter::once(kind.as_bytes()).chain(parts.iter().copied()) {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn keys_kinds_and_parts_make_a_difference() {
+        use hmac::Mac as _;
+        let mac = |key: u8, kind, parts: &[&[u8]]| super::keyed(&[key; 32], kind, parts).finalize().into_bytes();
+        let one = mac(1, "a", &[b"b", b"c"]);
+        assert_eq!(one, mac(1, "a", &[b"b", b"c"]));
+        for other in
+            [mac(2, "a", &[b"b", b"c"]), mac(1, "ab", &[b"", b"c"]), mac(1, "a", &[b"bc"]), mac(1, "a", &[b"", b"bc"])]
+        {
+            assert_ne!(one, other);
+        }
+    }
+
     #[test]
     fn the_empty_hash() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -59,7 +59,10 @@ impl FromRequest<Arc<App>> for JsonText {
             return Err(Refusal::new(Code::UnsupportedMedia, "Send the body as application/json."));
         }
         let limit = match request.extensions().get::<Caller>() {
-            Some(caller) => u64::from(app.policy.now().role(caller.role())?.body_kb) * 1024,
+            Some(caller) => {
+                let (method, path) = (request.method().as_str(), request.uri().path());
+                app.policy.now().body_bytes(caller.role(), method, path)?
+            }
             None => ANONYMOUS_BYTES,
         };
         Ok(Self(read(request, limit).await?))

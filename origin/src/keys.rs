@@ -10,8 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use gate::policy::{Document, Issuer, KeysFrom, OriginKeys};
+use hmac::Mac as _;
 use serde_json::{Value, json};
 
+use crate::hash::keyed;
 use crate::signing::SigningJwk;
 use crate::store::{AuditEntry, EdgeRecord, KeyRecord, Purpose, State, Store, StoreError};
 
@@ -21,7 +23,10 @@ const CLOCK_SKEW_S: i64 = 60;
 const DAY_MS: i64 = 86_400_000;
 
 /// The key under which all others are kept (XChaCha20-Poly1305).
-pub struct Master(XChaCha20Poly1305);
+pub struct Master {
+    cipher: XChaCha20Poly1305,
+    bytes: [u8; 32],
+}
 
 /// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +70,13 @@ impl Master {
     /// [`KeyError::Master`].
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| KeyError::Master)?;
-        XChaCha20Poly1305::new_from_slice(&bytes).map(Self).map_err(|_| KeyError::Master)
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::Master)?;
+        Ok(Self { cipher: XChaCha20Poly1305::new(&bytes.into()), bytes })
+    }
+
+    /// Another key that follows from this one, for a purpose of its own.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        keyed(&self.bytes, "cosygate key", &[purpose.as_bytes()]).finalize().into_bytes().into()
     }
 
     /// A new one, as text.
@@ -78,7 +89,7 @@ impl Master {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let (text, about) = (key.private(), about(key.id(), purpose.as_str()));
         let payload = Payload { msg: text.as_bytes(), aad: about.as_bytes() };
-        let sealed = self.0.encrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Master)?;
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Master)?;
         Ok(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
 
@@ -88,7 +99,7 @@ impl Master {
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>().ok_or_else(wrong)?;
         let about = about(&record.kid, &record.purpose);
         let payload = Payload { msg: sealed, aad: about.as_bytes() };
-        let text = self.0.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())?;
+        let text = self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| wrong())?;
         std::str::from_utf8(&text).ok().and_then(SigningJwk::from_jwk).ok_or_else(wrong)
     }
 }

@@ -12,6 +12,8 @@ pub mod accounts;
 pub mod answer;
 /// Putting the parts together, serving, stopping.
 pub mod app;
+/// Audio files: decoding, measuring, encoding.
+pub mod audio;
 /// Audio on disk.
 pub mod blobs;
 /// Whether what was charged is what was delivered.
@@ -32,10 +34,16 @@ pub mod edge_config;
 pub mod engine;
 /// Files that are there whole or not at all.
 pub mod files;
+/// Forms with files.
+pub mod form;
+/// How often passwords may be guessed.
+pub mod guessing;
 /// SHA-256 as text.
 pub mod hash;
 /// What handlers read: bodies, queries, ids.
 pub mod input;
+/// Secrets that let somebody in: invitations and resets.
+pub mod invitations;
 /// Tokens and the key that signs them.
 pub mod issuer;
 /// Who works on the queue.
@@ -46,12 +54,16 @@ pub mod keys;
 pub mod logins;
 /// `/metrics`, `/healthz`, `/readyz`.
 pub mod metrics_listener;
+/// The dialect of `/v1`.
+pub mod openai;
 /// The control plane: the policy and its revisions.
 pub mod policy;
 /// How a handler refuses.
 pub mod problem;
 /// What is left of the caller's day, told to the edge.
 pub mod quota;
+/// Files whole or in part.
+pub mod ranges;
 /// Withdrawing tokens before their time.
 pub mod revocation;
 /// The whole API on one screen.
@@ -73,3 +85,5 @@ mod test_app;
 pub mod trial;
 /// The housekeeper.
 pub mod upkeep;
+/// Voices that users made of recordings.
+pub mod voices;

@@ -52,6 +52,8 @@ pub struct Session {
     access_s: u64,
     refresh: RefreshToken,
     refresh_s: u64,
+    /// By which the device is known at the next login, if it is told.
+    device: Option<String>,
 }
 
 /// Begins a login of a user who has just proved who they are at `now_ms`; `user_agent` is what the
@@ -258,7 +260,8 @@ fn session(app: &App, user: User, login: &Login, refresh: RefreshToken, place: P
         now_ms: place.issued_ms,
     };
     let access = app.policy.issuer().issue(&grant);
-    Ok(Session { access, access_s: place.lifetime_s, refresh, refresh_s: left_s(login, place.issued_ms), user })
+    let refresh_s = left_s(login, place.issued_ms);
+    Ok(Session { access, access_s: place.lifetime_s, refresh, refresh_s, user, device: None })
 }
 
 /// The one answer to every refresh token that does not hold; the cause is for the log.

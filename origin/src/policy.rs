@@ -19,7 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gate::policy::{Document, KeysFrom, OriginKeys, PolicyError, Role};
+use gate::policy::{Document, KeysFrom, OriginKeys, PolicyError, Role, Route};
 use gate::{Code, Gate, Problem};
 use serde_json::Value;
 
@@ -62,6 +62,23 @@ impl Policy {
     pub fn role(&self, name: &str) -> Result<&Role, Problem> {
         let missing = || Problem::new(Code::RoleForbidden, "Your role does not exist any more.");
         self.document.roles.get(name).ok_or_else(missing)
+    }
+
+    /// The largest body, in bytes, that the role may send to a path: the route's own limit or the
+    /// role's. The most specific pattern decides, as at the edge.
+    ///
+    /// # Errors
+    /// There is no such role.
+    pub fn body_bytes(&self, role: &str, method: &str, path: &str) -> Result<u64, Problem> {
+        let length = |route: &Route| match (&route.path, &route.prefix) {
+            (Some(exact), _) if exact == path => Some(usize::MAX),
+            (_, Some(prefix)) if path.starts_with(prefix) => Some(prefix.len()),
+            _ => None,
+        };
+        let routes = self.document.routes.iter().filter(|route| route.methods.iter().any(|other| other == method));
+        let route = routes.filter(|route| length(route).is_some()).max_by_key(|route| length(route));
+        let own = route.and_then(|route| route.body_kb);
+        Ok(u64::from(own.map_or_else(|| self.role(role).map(|role| role.body_kb), Ok)?) * 1024)
     }
 
     /// The issuer that this server is, if the policy has it.

@@ -1,8 +1,10 @@
 //! The whole API on one screen. One endpoint, one file: docs/API.md has the shapes.
 
 mod admin_edges;
+mod admin_invitations;
 mod admin_policy;
 mod admin_revocations;
+mod admin_users;
 mod download;
 mod edge_bundle;
 mod edge_list;
@@ -14,14 +16,20 @@ mod login;
 mod logins;
 mod logout;
 mod me;
+mod openai_models;
+mod openai_speech;
+mod openai_voices;
 mod output;
 mod outputs;
 mod page;
+mod password;
 mod refresh;
 mod register;
+mod reset;
 mod status;
 mod tokens;
 mod usage;
+mod voice;
 mod voices;
 
 use std::sync::Arc;
@@ -45,21 +53,36 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/register", post(register::handler))
         .route("/login", post(login::handler))
         .route("/refresh", post(refresh::handler))
+        .route("/reset", post(reset::handler))
         .route("/logout", post(logout::handler))
         .route("/api/logins", get(logins::list).delete(logins::end_all))
         .route("/api/logins/{id}", delete(logins::end))
         .route("/api/me", get(me::get).patch(me::patch))
+        .route("/api/me/password", post(password::handler))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/tokens", get(tokens::list).post(tokens::post))
         .route("/api/tokens/{id}", delete(tokens::delete))
-        .route("/api/voices", get(voices::handler))
+        .route("/api/voices", get(voices::get).post(voices::post))
+        .route("/api/voices/{id}", get(voice::get).patch(voice::patch).delete(voice::delete))
+        .route("/api/voices/{id}/preview", get(voice::preview))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
         .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}", get(jobs::get).delete(jobs::delete))
         .route("/api/jobs/{id}/events", get(job_events::handler))
+        .route(
+            "/v1/audio/speech",
+            post(openai_speech::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)),
+        )
+        .route("/v1/audio/voices", get(openai_voices::get).post(openai_voices::post))
+        .route("/v1/models", get(openai_models::handler))
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/download/{id}", get(download::handler).delete(output::delete))
+        .route("/api/admin/users", get(admin_users::list))
+        .route("/api/admin/users/{id}", get(admin_users::get).patch(admin_users::patch))
+        .route("/api/admin/users/{id}/reset", post(admin_users::reset))
+        .route("/api/admin/invitations", get(admin_invitations::get).post(admin_invitations::post))
+        .route("/api/admin/invitations/{id}", delete(admin_invitations::delete))
         .route("/api/admin/policy", get(admin_policy::get).put(admin_policy::put))
         .route("/api/admin/policy/history", get(admin_policy::history))
         .route("/api/admin/edges", get(admin_edges::handler))

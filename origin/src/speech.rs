@@ -16,10 +16,11 @@ use tokio::time::Instant;
 
 pub use self::stream::{Live, stream};
 use crate::app::App;
+use crate::audio::Format;
 use crate::caller::Caller;
 use crate::clock::{new_id, rfc3339};
 use crate::days::Day;
-use crate::engine::{EngineError, Utterance};
+use crate::engine::{EngineError, Reference, Utterance};
 use crate::hash::sha256_hex;
 use crate::jobs::{self, lease_until};
 use crate::problem::Refusal;
@@ -45,6 +46,8 @@ pub struct Order {
     pub speed: f32,
     /// The user's own label.
     pub project_id: Option<String>,
+    /// What the audio is fetched as.
+    pub format: Format,
 }
 
 impl Order {
@@ -56,11 +59,12 @@ impl Order {
         serde_json::from_str(json).map_err(|error| Refusal::internal(format!("a job that cannot be read: {error}")))
     }
 
-    /// What the engine is told.
-    pub fn utterance(&self) -> Utterance {
+    /// What the engine is told; `reference` is the voice, where it is none of the engine's own.
+    pub fn utterance(&self, reference: Option<Reference>) -> Utterance {
         Utterance {
             text: self.text.clone(),
             voice: self.voice.clone(),
+            reference,
             instruct: self.instruct.clone(),
             speed: self.speed,
         }
@@ -228,11 +232,16 @@ pub fn cancelled() -> Refusal {
     Refusal::new(Code::Conflict, "This generation was cancelled.")
 }
 
+/// The refusal of whoever asks again for audio that is there no more.
+pub fn deleted() -> Refusal {
+    Refusal::new(Code::Conflict, "What was made under this Idempotency-Key has been deleted since.")
+}
+
 /// What the client is told of an output that was made.
-pub fn answer(output: &Output) -> Value {
+pub fn answer(output: &Output, format: Format) -> Value {
     json!({
         "id": output.id,
-        "audio_url": format!("/download/{}", output.id),
+        "audio_url": audio_url(&output.id, format),
         "seconds": output.seconds(),
         "characters": output.characters,
         "voice": output.voice,
@@ -240,6 +249,14 @@ pub fn answer(output: &Output) -> Value {
         "sample_rate": output.sample_rate,
         "created_at": rfc3339(output.created_at),
     })
+}
+
+/// Where an output is heard in this format.
+pub fn audio_url(id: &str, format: Format) -> String {
+    match format {
+        Format::Wav => format!("/download/{id}"),
+        other => format!("/download/{id}?format={other}"),
+    }
 }
 
 /// Removes an output; false if the caller has none of this id.

@@ -10,6 +10,8 @@ mod admin;
 mod audit;
 mod books;
 mod control;
+mod guesses;
+mod invitations;
 mod issued;
 mod jobs;
 mod keys;
@@ -19,6 +21,7 @@ mod personal_tokens;
 mod policies;
 mod queue;
 mod upkeep;
+mod voices;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -33,11 +36,13 @@ use sqlx::{PgPool, SqlitePool};
 use crate::caller::{Admin, Caller};
 use crate::files::PRIVATE;
 
-pub use accounts::{Accounts, User};
+pub use accounts::{Accounts, Change, Changed, Proof, User};
 pub use admin::Administration;
 pub use audit::AuditEntry;
 pub use books::{AudioRecord, Books, DayUsage, Mistake};
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
+pub use guesses::{Bucket, Guesses};
+pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use jobs::{Enqueued, Failure, Job, Limits, NewJob};
 pub use keys::{KeyRecord, Keys, Purpose, State};
@@ -47,6 +52,7 @@ pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use queue::{Claimed, MAX_ATTEMPTS, Queue};
 pub use upkeep::{Discarded, Upkeep};
+pub use voices::{OwnVoice, VoiceChange};
 
 /// Longest wait for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,6 +88,9 @@ pub enum StoreError {
     /// Too many want it at once.
     #[error("the database is busy")]
     Busy,
+    /// The mark of a recording was swept before its voice came to be.
+    #[error("the recording is gone")]
+    RecordingGone,
     /// The file cannot be opened.
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),
@@ -195,7 +204,7 @@ impl Store {
             Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
             Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
-        Ok(())
+        self.accounts().note_skeletons().await
     }
 
     /// Whether one origin alone uses this database: a SQLite file belongs to one process.
@@ -218,7 +227,7 @@ impl Store {
         on_db!(&self.writer, pool => pool.close().await);
     }
 
-    /// What belongs to the caller: outputs, jobs and usage.
+    /// What belongs to the caller: outputs, voices, jobs and usage.
     pub fn of<'a>(&'a self, caller: &'a Caller) -> Owned<'a> {
         Owned::new(self, caller)
     }
@@ -231,6 +240,16 @@ impl Store {
     /// Who is logged in, for whoever begins or renews a login.
     pub fn logins(&self) -> Logins<'_> {
         Logins::new(self)
+    }
+
+    /// Invitations and resets of passwords.
+    pub fn invitations(&self) -> Invitations<'_> {
+        Invitations::new(self)
+    }
+
+    /// Guesses at passwords.
+    pub fn guesses(&self) -> Guesses<'_> {
+        Guesses::new(self)
     }
 
     /// The revisions of the policy.

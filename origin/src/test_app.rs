@@ -2,6 +2,7 @@
 //! engine that does as it is told, and sealed headers as an edge would make them.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -19,12 +20,12 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
-use crate::accounts::Passwords;
+use crate::accounts::{PasswordSettings, Passwords};
 use crate::app::App;
 use crate::caller::{Caller, Visit};
 use crate::clock::{Clock, new_id};
 use crate::config::Settings;
-use crate::engine::{Abilities, Engine, EngineError, Sentences, Speech, Utterance, Voice};
+use crate::engine::{Abilities, Engine, EngineError, Reference, Sentences, Speech, Utterance, Voice};
 use crate::policy::BUILT_IN;
 use crate::store::Store;
 use crate::{books, routes};
@@ -58,6 +59,10 @@ pub(crate) struct FakeEngine {
     voices: Vec<Voice>,
     pub(crate) mood: Mutex<Mood>,
     pub(crate) gate: Arc<Semaphore>,
+    /// The engine has only its own voices.
+    pub(crate) is_robot: AtomicBool,
+    /// With what it was asked to speak last.
+    pub(crate) reference: Mutex<Option<Reference>>,
 }
 
 impl FakeEngine {
@@ -107,14 +112,15 @@ impl Engine for FakeEngine {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: true }
+        Abilities { speed: true, instruct: true, reference: !self.is_robot.load(Ordering::SeqCst) }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         async { Ok(()) }.boxed()
     }
 
-    fn speak(&self, _: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {
+    fn speak(&self, utterance: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {
+        *self.reference.lock().unwrap() = utterance.reference;
         async {
             if matches!(*self.mood.lock().unwrap(), Mood::Wait) {
                 self.gate.acquire().await.unwrap().forget();
@@ -205,8 +211,11 @@ impl TestApp {
             voices: vec![voice("first"), voice("second")],
             mood: Mutex::new(Mood::Speak(24_000)),
             gate: Arc::new(Semaphore::new(0)),
+            is_robot: AtomicBool::new(false),
+            reference: Mutex::default(),
         });
-        let passwords = Passwords::with_cost(64, 1).unwrap();
+        let passwords =
+            Passwords::new(&PasswordSettings { memory_kib: 64, passes: 1, ..settings.passwords.clone() }).unwrap();
         let clock = Clock::standing(NOW_MS);
         let app = App::with_parts(settings, clock, store, passwords, Arc::clone(&engine) as _).await.unwrap();
         let app = Arc::new(app);
@@ -242,6 +251,13 @@ impl TestApp {
         let verdict = books::verify(&self.app.store, &self.app.blobs, &self.app.clock).await.unwrap();
         assert_eq!(verdict.mistakes, []);
         assert_eq!(verdict.outputs, self.audio_files().len() as u64);
+    }
+
+    /// Hashes passwords in another way from now on.
+    pub(crate) fn passwords_mut(&mut self, passwords: Passwords) {
+        self.router = Router::new();
+        Arc::get_mut(&mut self.app).unwrap().passwords = passwords;
+        self.router = routes::router(Arc::clone(&self.app));
     }
 
     pub(crate) fn set_mood(&self, mood: Mood) {
@@ -321,6 +337,19 @@ impl TestApp {
         self.send(self.request("POST", target, None, Some(&body))).await
     }
 
+    /// Makes an account with the password `correct horse`, and returns its id.
+    pub(crate) async fn register(&self, username: &str) -> String {
+        let reply =
+            self.post("/register", serde_json::json!({"username": username, "password": "correct horse"})).await;
+        assert_eq!(reply.status.as_u16(), 201, "{reply:?}");
+        reply.json()["user_id"].as_str().unwrap().to_owned()
+    }
+
+    /// From an unknown device.
+    pub(crate) async fn login(&self, username: &str, password: &str) -> Reply {
+        self.post("/login", serde_json::json!({"username": username, "password": password})).await
+    }
+
     /// As a free user.
     pub(crate) async fn get(&self, user: &str, target: &str) -> Reply {
         self.send(self.request("GET", target, Some((user, "free")), None)).await
@@ -334,6 +363,28 @@ impl TestApp {
     /// As a free user.
     pub(crate) async fn generate(&self, user: &str, body: Value) -> Reply {
         self.send(self.request("POST", "/api/generate", Some((user, "free")), Some(&body))).await
+    }
+
+    /// A form with texts and one file, as a free user. An empty file is left out.
+    pub(crate) async fn upload(&self, user: &str, target: &str, texts: &[(&str, &str)], file: (&str, &[u8])) -> Reply {
+        const BOUNDARY: &str = "boundary-of-a-test";
+        let mut body = Vec::new();
+        for (name, value) in texts {
+            let head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n");
+            body.extend_from_slice(format!("{head}{value}\r\n").as_bytes());
+        }
+        let (name, content) = file;
+        if !content.is_empty() {
+            let disposition = format!("form-data; name=\"{name}\"; filename=\"../../x.wav\"");
+            let head = format!("--{BOUNDARY}\r\ncontent-disposition: {disposition}\r\ncontent-type: audio/wav\r\n\r\n");
+            body.extend_from_slice(&[head.as_bytes(), content, b"\r\n"].concat());
+        }
+        body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+        let mut request = self.request("POST", target, Some((user, "free")), None);
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        request.headers_mut().insert("content-type", kind.parse().unwrap());
+        *request.body_mut() = Body::from(body);
+        self.send(request).await
     }
 
     /// Paths of all audio files.

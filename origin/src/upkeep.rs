@@ -67,6 +67,8 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     app.store.forget_tokens(now_ms).await?;
     app.store.control().forget_revocations(now_ms).await?;
     app.store.issued().forget(now_ms).await?;
+    app.store.guesses().forget(now_ms).await?;
+    app.store.invitations().forget(now_ms).await?;
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
     while upkeep.forget_jobs(now_ms.saturating_sub(JOBS_KEPT_MS)).await? > 0 {}
     upkeep.forget_usage_before(&Day::at(chrono_tz::Tz::UTC, now_ms).first_of(KEPT_DAYS)).await?;

@@ -6,6 +6,7 @@
 import { begun, over, renew } from "./session.js";
 
 const usualTimeoutMs = 30_000;
+const uploadTimeoutMs = 120_000;
 // A request that changes nothing when it is repeated waits out a rate limit by itself, so
 // that a quick hand on the page is not punished with messages about things it did not do.
 const patienceMs = 20_000;
@@ -37,9 +38,12 @@ export function dropRequests() {
 export const audioPath = (id) => `/download/${encodeURIComponent(id)}`;
 export const downloadPath = (id) => `${audioPath(id)}?download=1`;
 
-export const register = (username, password) => send("POST", "/register", { username, password });
 export const logins = async () => (await read("/api/logins")).logins;
 export const endLogin = (id) => send("DELETE", `/api/logins/${encodeURIComponent(id)}`);
+export const register = (username, password, invitation) =>
+  send("POST", "/register", invitation ? { username, password, invitation } : { username, password });
+/** Sets the password of whoever the link was made for; `username` of the answer says who. */
+export const resetPassword = (token, password) => send("POST", "/reset", { token, password, cookie: true });
 export const me = () => read("/api/me");
 export const usage = () => read("/api/me/usage");
 export const voices = () => read("/api/voices");
@@ -48,6 +52,8 @@ export const generate = (speech) => send("POST", "/api/generate", speech, { pref
 export const job = (id) => read(`/api/jobs/${encodeURIComponent(id)}`);
 export const cancelJob = (id) => send("DELETE", `/api/jobs/${encodeURIComponent(id)}`);
 export const output = (id) => read(`/api/outputs/${encodeURIComponent(id)}`);
+export const addVoice = (form) => exchange("/api/voices", { method: "POST", body: form }, uploadTimeoutMs);
+export const deleteVoice = (id) => patiently(() => send("DELETE", `/api/voices/${encodeURIComponent(id)}`));
 export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
 
 export async function login(username, password) {

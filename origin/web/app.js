@@ -3,16 +3,18 @@
 //   entry    log in or register      compose  text in, speech out
 //   usage    the day's allowance     history  one's own recordings
 //   logins   where one is logged in
+//   voices   one's own voices
 
 import * as api from "./api.js";
 import { announce, clearAlert, showAlert, showProblem } from "./alert.js";
 import * as compose from "./compose.js";
-import { clearEntry, focusEntry, startEntry } from "./entry.js";
+import { clearEntry, focusEntry, hasReset, startEntry } from "./entry.js";
 import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } from "./history.js";
 import { startLanguageSwitch, t } from "./i18n.js";
 import { clearLogins, startLogins } from "./logins.js";
 import { startPlayer } from "./player.js";
 import { clearUsage, refreshUsage } from "./usage.js";
+import { clearVoices, showVoices, startVoices } from "./voices.js";
 
 const byId = (id) => document.getElementById(id);
 const retry = byId("retry");
@@ -35,6 +37,11 @@ function waitFor(answer) {
 
 /** Only the server can tell whether there is a login: the cookie is out of reach here. */
 async function start() {
+  if (hasReset()) {
+    show("entry");
+    focusEntry();
+    return;
+  }
   waitFor(true);
   show("boot");
   try {
@@ -66,7 +73,9 @@ function enter(account) {
 }
 
 async function loadVoices() {
-  compose.setVoices(await api.voices());
+  const catalogue = await api.voices();
+  compose.setVoices(catalogue);
+  showVoices(catalogue);
   renderHistory();
 }
 
@@ -89,7 +98,8 @@ function report(problem) {
   if (problem.code === "dropped") return () => {};
   if (problem.status !== 401) return showProblem(problem);
   leave();
-  return showAlert(() => [t("session_ended")]);
+  const reason = problem.code === "step_up_required" ? "login_too_old" : "session_ended";
+  return showAlert(() => [t(reason)]);
 }
 
 function leave() {
@@ -98,6 +108,7 @@ function leave() {
   clearHistory();
   clearUsage();
   clearLogins();
+  clearVoices();
   show("entry");
   focusEntry();
 }
@@ -136,6 +147,7 @@ startHistory({
   },
   onProblem: report,
 });
+startVoices({ onChanged: loadVoices, onProblem: report });
 byId("logout").addEventListener("click", () => attempt(logOut));
 retry.addEventListener("click", start);
 start();

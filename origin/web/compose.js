@@ -18,7 +18,7 @@ const audio = byId("result-audio");
 const shortcut = /mac/i.test(navigator.platform) ? "⌘ Enter" : "Ctrl + Enter";
 
 let limit = null;
-let catalogue = { engine: "", notice: null, voices: [] };
+let catalogue = { engine: "", notice: null, voices: [], own: [], cloning: false };
 let made = null;
 // The generation under way, as the server last told of it.
 let job = null;
@@ -64,15 +64,18 @@ export function setVoices(given) {
   renderVoices();
 }
 
+const everyVoice = () => [...catalogue.voices, ...catalogue.own];
+const usableVoices = () => (catalogue.cloning ? everyVoice() : catalogue.voices);
+
 /** The name of a voice for the reader; of one that is gone, its id. */
 export function voiceName(id) {
-  return catalogue.voices.find((one) => one.id === id)?.name ?? id;
+  return everyVoice().find((one) => one.id === id)?.name ?? id;
 }
 
 /** Fills the form with an earlier text. */
 export function useAgain(entry) {
   text.value = entry.text;
-  if (catalogue.voices.some((one) => one.id === entry.voice)) voice.value = entry.voice;
+  if (usableVoices().some((one) => one.id === entry.voice)) voice.value = entry.voice;
   textChanged();
   text.focus();
   form.scrollIntoView({ block: "nearest" });
@@ -218,8 +221,15 @@ function renderSpeed() {
 
 function renderVoices() {
   const chosen = voice.value;
-  voice.replaceChildren(...catalogue.voices.map((one) => new Option(one.name, one.id)));
-  if (catalogue.voices.some((one) => one.id === chosen)) voice.value = chosen;
+  const options = (voices) => voices.map((one) => new Option(one.name, one.id));
+  voice.replaceChildren(...options(catalogue.voices));
+  if (catalogue.cloning && catalogue.own.length > 0) {
+    const group = document.createElement("optgroup");
+    group.label = t("my_voices");
+    group.append(...options(catalogue.own));
+    voice.append(group);
+  }
+  if (usableVoices().some((one) => one.id === chosen)) voice.value = chosen;
   const notice = catalogue.notice && (serverSentence("notice", catalogue.engine) ?? catalogue.notice);
   byId("voice-notice").textContent = notice ?? "";
   byId("voice-notice").hidden = !notice;
@@ -227,7 +237,7 @@ function renderVoices() {
 }
 
 function renderVoiceDescription() {
-  const chosen = catalogue.voices.find((one) => one.id === voice.value);
+  const chosen = everyVoice().find((one) => one.id === voice.value);
   const languages = chosen?.languages?.map(languageName).join(" / ");
   byId("voice-description").textContent = [languages, chosen?.description].filter(Boolean).join(" · ");
 }

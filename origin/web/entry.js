@@ -1,4 +1,5 @@
-// The door: log in or register, one card with two tabs.
+// The door: log in or register, one card with two tabs; with the link of a reset, set a new
+// password. Links carry their secret behind `#`, where no server and no log sees it.
 
 import * as api from "./api.js";
 import { clearAlert, showAlert, showProblem } from "./alert.js";
@@ -12,7 +13,18 @@ const username = document.getElementById("username");
 const password = document.getElementById("password");
 const reveal = document.getElementById("password-reveal");
 const submitElement = document.getElementById("login-submit");
+const tablist = document.getElementById("entry-tabs");
+const usernameField = document.getElementById("username-field");
+const passwordLabel = document.querySelector("label[for=password]");
 
+const minLength = 8;
+// From here on a password is long enough by itself (NIST SP 800-63B-4).
+const goodLength = 15;
+
+// Of `#invitation=…` and `#reset=…`.
+let invitation = null;
+let resetToken = null;
+// login, register or reset.
 let mode = "login";
 let mistakes = {};
 let enter = () => {};
@@ -20,7 +32,9 @@ let enter = () => {};
 const submit = new SubmitButton(submitElement, () =>
   mode === "login"
     ? { idle: t("login"), busy: t("logging_in") }
-    : { idle: t("register"), busy: t("registering") });
+    : mode === "reset"
+      ? { idle: t("set_password"), busy: t("setting_password") }
+      : { idle: t("register"), busy: t("registering") });
 
 /** `onEnter` gets the account, once the login cookie is set. */
 export function startEntry(onEnter) {
@@ -38,12 +52,28 @@ export function startEntry(onEnter) {
   }
   reveal.addEventListener("click", () => setRevealed(password.type === "password"));
   onLanguageChange(render);
+  // A link that is opened in a tab which has the page already.
+  addEventListener("hashchange", () => location.reload());
+  readLink();
   render();
+}
+
+/** Whether a link asks for the card although somebody may be logged in. */
+export const hasReset = () => resetToken !== null;
+
+// The secret leaves the address bar at once: addresses are copied, bookmarked and kept.
+function readLink() {
+  const link = new URLSearchParams(location.hash.slice(1));
+  if (!link.has("invitation") && !link.has("reset")) return;
+  invitation = link.get("invitation") ?? invitation;
+  resetToken = link.get("reset");
+  history.replaceState(null, "", location.pathname);
+  choose(resetToken ? "reset" : "register");
 }
 
 /** Puts the focus where the reader goes on. */
 export function focusEntry() {
-  (username.value ? password : username).focus();
+  (username.value || mode === "reset" ? password : username).focus();
 }
 
 /** Empties the card: the next reader may be somebody else. */
@@ -55,11 +85,12 @@ export function clearEntry() {
 
 async function attempt() {
   if (!check()) return;
-  const name = username.value.trim();
   const secret = password.value;
   clearAlert();
   submit.busy();
   try {
+    if (mode === "reset") await reset(secret);
+    const name = username.value.trim();
     if (mode === "register") await register(name, secret);
     const account = await api.login(name, secret);
     password.value = "";
@@ -75,13 +106,34 @@ async function attempt() {
 // From here on the account exists: if the login that follows fails, the card must not
 // offer to create it again.
 async function register(name, secret) {
-  await api.register(name, secret);
+  await api.register(name, secret, invitation);
+  invitation = null;
   choose("login");
   showAlert(() => [t("registered")]);
 }
 
+// From here on the new password counts, whatever comes of the login that follows.
+async function reset(secret) {
+  const account = await api.resetPassword(resetToken, secret);
+  resetToken = null;
+  username.value = account.username;
+  choose("login");
+  showAlert(() => [t("password_set")]);
+}
+
 function refuse(problem) {
   submit.idle();
+  // Only the server knows which passwords are common.
+  if (problem.code === "request_invalid" && problem.detail.startsWith("password is too easy")) {
+    mistakes.password = "password_easy";
+    render();
+    password.select();
+    return;
+  }
+  if (mode === "reset" && problem.code === "request_invalid" && problem.detail.startsWith("token")) {
+    showAlert(() => [t("reset_gone")]);
+    return;
+  }
   const wrong = problem.status === 401;
   const takeBack = wrong ? showAlert(() => [t("login_wrong")]) : showProblem(problem);
   if (wrong) password.select();
@@ -93,10 +145,11 @@ function check() {
   const nameLength = [...username.value.trim()].length;
   const secretLength = [...password.value].length;
   mistakes = {};
-  if (nameLength === 0) mistakes.username = "username_missing";
-  else if (mode === "register" && (nameLength < 3 || nameLength > 64)) mistakes.username = "username_length";
+  // The link of a reset knows whose it is.
+  if (mode !== "reset" && nameLength === 0) mistakes.username = "username_missing";
+  else if (mode === "register" && (nameLength < 2 || nameLength > 64)) mistakes.username = "username_length";
   if (secretLength === 0) mistakes.password = "password_missing";
-  else if (mode === "register" && (secretLength < 8 || secretLength > 256)) mistakes.password = "password_length";
+  else if (mode !== "login" && (secretLength < minLength || secretLength > 256)) mistakes.password = "password_length";
   render();
   if (mistakes.username) username.focus();
   else if (mistakes.password) password.focus();
@@ -131,11 +184,14 @@ function setRevealed(revealed) {
 }
 
 function render() {
+  tablist.hidden = usernameField.hidden = mode === "reset";
+  passwordLabel.dataset.i18n = mode === "reset" ? "new_password" : "password";
+  passwordLabel.textContent = t(passwordLabel.dataset.i18n);
   for (const [name, tab] of Object.entries(tabs)) {
     tab.setAttribute("aria-selected", String(name === mode));
     tab.tabIndex = name === mode ? 0 : -1;
   }
-  panel.setAttribute("aria-labelledby", tabs[mode].id);
+  panel.setAttribute("aria-labelledby", tabs[mode]?.id ?? passwordLabel.id);
   password.autocomplete = mode === "login" ? "current-password" : "new-password";
   submitElement.dataset.test = `${mode}-submit`;
   reveal.textContent = t(password.type === "password" ? "show" : "hide");
@@ -145,6 +201,15 @@ function render() {
     input.setAttribute("aria-invalid", String(Boolean(mistake)));
     hint.classList.toggle("wrong", Boolean(mistake));
     if (mistake) hint.textContent = t(mistake);
-    else hint.textContent = mode === "register" ? t(`${input.name}_hint`) : "";
+    else if (mode === "login") hint.textContent = "";
+    else hint.textContent = input === password ? strength() : t("username_hint");
   }
+}
+
+// Length is most of what makes a password strong; what is common the server refuses.
+function strength() {
+  const length = [...password.value].length;
+  if (length === 0) return t("password_hint");
+  if (length < minLength) return t("password_more", { missing: minLength - length });
+  return t(length < goodLength ? "password_fair" : "password_good");
 }

@@ -10,13 +10,18 @@ use tests::world::World;
 
 /// A world that speaks through the stub with one stock voice, whose sample is returned too.
 pub(crate) async fn world_with(stub: &StubEngine, folder: &Path) -> (World, Vec<u8>) {
+    world_of("cosyvoice-http", stub, folder).await
+}
+
+/// The same through an engine of this kind.
+async fn world_of(kind: &str, stub: &StubEngine, folder: &Path) -> (World, Vec<u8>) {
     let sample = sample();
     let path = folder.join("voice.wav");
     std::fs::write(&path, &sample).unwrap();
     let toml = format!(
         r#"
 [engine]
-kind = "cosyvoice-http"
+kind = "{kind}"
 urls = ["{}"]
 concurrency = 4
 deadline_seconds = 4
@@ -40,9 +45,13 @@ source = {{ kind = "reference", audio_path = "{}", transcript = "what is said" }
     (world, sample)
 }
 
-/// One second of a tone, 16-bit mono at 16 kHz.
 pub(crate) fn sample() -> Vec<u8> {
-    let pcm: Vec<u8> = (0..16_000_u32).flat_map(|n| (((n % 100) as i16 - 50) * 200).to_le_bytes()).collect();
+    recording(1)
+}
+
+/// So many seconds of a tone, 16-bit mono at 16 kHz.
+pub(crate) fn recording(seconds: u32) -> Vec<u8> {
+    let pcm: Vec<u8> = (0..16_000 * seconds).flat_map(|n| (((n % 100) as i16 - 50) * 200).to_le_bytes()).collect();
     [
         &b"RIFF"[..],
         &(36 + pcm.len() as u32).to_le_bytes(),
@@ -77,6 +86,25 @@ async fn what_the_engine_sent_is_what_the_file_holds() {
     let seen = stub.requests();
     assert_eq!(seen.len(), 3);
     assert_eq!(stub.counters().rule_violations, 0);
+}
+
+#[tokio::test]
+async fn a_server_of_openais_api_speaks_as_well() {
+    let stub = StubEngine::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (world, sample) = world_of("openai", &stub, folder.path()).await;
+    let ada = world.user("ada").await;
+    let text = "Hello, world. And a second sentence!";
+    let spoken = world.generate(&ada, text).await;
+    let wav = world.get_as(&ada, spoken["audio_url"].as_str().unwrap()).await.bytes().await.unwrap();
+    assert_eq!(wav[44..], pcm_for(text, &sample));
+    assert_eq!(stub.counters().rule_violations, 0);
+    for mode in [Mode::Cut { after_bytes: 1000 }, Mode::ZeroBytes, Mode::OddLength, Mode::ServerError] {
+        stub.fail_with(mode);
+        let response = world.post_as(&ada, "/api/generate", json!({"text": text})).await;
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{mode:?}");
+    }
+    assert_eq!(world.blobs().len(), 1);
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 //! missing field; 500 for an upload that cannot be decoded; and 200 for nearly every other error,
 //! followed by a connection that breaks before the last chunk.
 //!
+//! `/v1/audio/speech` beside it is vLLM-Omni's: JSON with `ref_audio` and `ref_text`, PCM back.
+//!
 //! A prompt for CosyVoice3 without `<|endofprompt|>` gets 200 and then silence for ever. The real
 //! model asserts in a thread of its own there; never ending is the worst that comes of it, and
 //! what a client must survive.

@@ -104,6 +104,9 @@ pub struct Role {
     pub storage_mb: u32,
     /// Outputs older than this are removed.
     pub retention_days: u32,
+    /// Voices that a user may have made of recordings; none if absent.
+    #[serde(default)]
+    pub voices: u32,
 }
 
 fn default_jobs_queued() -> u32 {
@@ -157,6 +160,9 @@ pub struct Route {
     /// The login must be at most this old, in seconds (RFC 9470).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_login_s: Option<u32>,
+    /// The largest request body, in KiB, in place of the role's or of `public_body_kb`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_kb: Option<u32>,
     /// The connection may become a WebSocket (RFC 6455). Other upgrades never pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub websocket: bool,
@@ -323,13 +329,16 @@ pub enum FailureMode {
 pub struct Registration {
     /// Whether anybody may register.
     pub open: bool,
+    /// Whether somebody with an invitation may.
+    #[serde(default)]
+    pub invitations: bool,
     /// The role of a new account.
     pub role: String,
 }
 
 impl Default for Registration {
     fn default() -> Self {
-        Self { open: false, role: "free".to_owned() }
+        Self { open: false, invitations: false, role: "free".to_owned() }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct CompiledRoute {
     pub limit: Option<(LimitBy, Rate)>,
     /// The oldest login that will do, in seconds.
     pub fresh_login_s: Option<u32>,
+    /// The largest body, in place of the role's or of the public routes'.
+    pub body_bytes: Option<u64>,
     /// May become a WebSocket.
     pub websocket: bool,
     /// The origin charges calls to the day's quota.
@@ -75,6 +77,7 @@ impl RouteTable {
                 cost: route.cost.unwrap_or(1),
                 limit,
                 fresh_login_s: route.fresh_login_s,
+                body_bytes: route.body_kb.map(|kb| u64::from(kb) * 1024),
                 websocket: route.websocket,
                 metered: route.metered,
             };

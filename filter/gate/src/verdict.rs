@@ -136,7 +136,7 @@ impl<'a> Judgement<'a, '_> {
         if seen.is_cross_site() && !is_friend {
             seen.check_same_origin()?;
         }
-        let body_bytes = self.gate.limits.public_body_bytes;
+        let body_bytes = route.body_bytes.unwrap_or(self.gate.limits.public_body_bytes);
         check_body(seen, body_bytes)?;
         let charges = [self.route_charge(route, None), None, None, self.edge_charge()];
         Ok(Pass { route, caller: None, charges, in_flight: None, quota: None, body_bytes })
@@ -165,7 +165,8 @@ impl<'a> Judgement<'a, '_> {
         if let Some(oldest) = route.fresh_login_s {
             check_fresh_login(&verified, oldest, self.now)?;
         }
-        check_body(seen, role.body_bytes)?;
+        let body_bytes = route.body_bytes.unwrap_or(role.body_bytes);
+        check_body(seen, body_bytes)?;
         let issuer = gate.issuers.get(verified.issuer_index).and_then(|issuer| issuer.requests);
         let charges = [
             self.route_charge(route, Some(&verified)),
@@ -178,7 +179,7 @@ impl<'a> Judgement<'a, '_> {
             charges,
             in_flight: role.in_flight.map(|limit| (verified.in_flight, limit)),
             quota: route.metered.then(|| Key::new(&role.quota_scope, &verified.user_id)),
-            body_bytes: role.body_bytes,
+            body_bytes,
             caller: Some(verified),
         })
     }

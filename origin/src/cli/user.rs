@@ -7,14 +7,16 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use origin::accounts::{Passwords, fold_username};
 use origin::app::{self, AddUserError};
-use origin::clock::{Clock, rfc3339};
+use origin::clock::{Clock, is_id, rfc3339};
 use origin::config::Settings;
+use origin::invitations::{self, Terms, offer_reset};
 use origin::policy::current_document;
 use origin::revocation::{self, Withdrawal};
-use origin::store::{AuditEntry, RevocationRecord, Store, StoreError, User, Whose};
+use origin::store::{AuditEntry, Change, Changed, Store, StoreError, User, Whose};
+use serde_json::json;
 
-/// How many accounts are listed.
-const MAX_LISTED: i64 = 10_000;
+/// How many accounts are read at once.
+const PAGE: i64 = 1000;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -59,71 +61,82 @@ pub(crate) enum Command {
         /// The username.
         name: String,
     },
+    /// Print a link with which a user sets a new password. It holds for an hour, once.
+    #[command(after_help = "Example: cosygate user reset ada")]
+    Reset {
+        /// The username.
+        name: String,
+    },
+    /// Print a link with which somebody registers, also where not everybody may.
+    #[command(after_help = "Example: cosygate user invite --role premium --uses 3 --days 2")]
+    Invite {
+        /// The role; the one that the policy gives if absent.
+        #[arg(long)]
+        role: Option<String>,
+        /// How many accounts may be made.
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+        /// How long the link holds.
+        #[arg(long, default_value_t = 7)]
+        days: u32,
+    },
+    /// Show one user, by name or id.
+    #[command(after_help = "Example: cosygate user show ada --json")]
+    Show {
+        /// The username or the id.
+        name: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// List the users: id, name, role, since when, and whether disabled.
-    #[command(after_help = "Example: cosygate user list")]
-    List,
+    #[command(after_help = "Example: cosygate user list --search ada")]
+    List {
+        /// A part of the name.
+        #[arg(long, default_value = "")]
+        search: String,
+        /// A line of JSON for each.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
     let store = app::open_store(settings).await?;
     match command {
-        Command::Add { name, role, password_stdin } => add(&store, &name, &role, password_stdin).await?,
-        Command::Role { name, role } => set_role(&store, &name, &role).await?,
-        Command::Disable { name } => set_disabled(&store, &name, true).await?,
-        Command::Enable { name } => set_disabled(&store, &name, false).await?,
-        Command::Logins { name } => logins(&store, &name).await?,
-        Command::List => {
-            for user in store.accounts().list(MAX_LISTED).await? {
-                let disabled = if user.disabled_at.is_some() { "\tdisabled" } else { "" };
-                let since = rfc3339(user.created_at);
-                super::print(format!("{}\t{}\t{}\t{since}{disabled}", user.id, user.username, user.role))?;
-            }
+        Command::Add { name, role, password_stdin } => add(&store, settings, &name, &role, password_stdin).await?,
+        Command::Role { name, role } => {
+            check_role(&store, &role).await?;
+            change(&store, &name, Change::Role(&role), &role).await?;
         }
+        Command::Disable { name } => {
+            change(&store, &name, Change::Disabled(Some(Clock::system().now_ms())), "disabled").await?;
+        }
+        Command::Enable { name } => change(&store, &name, Change::Disabled(None), "enabled").await?,
+        Command::Logins { name } => logins(&store, &name).await?,
+        Command::Reset { name } => reset(&store, &name).await?,
+        Command::Invite { role, uses, days } => {
+            invite(&store, Terms { role: role.as_deref(), uses, days, author: &super::author() }).await?;
+        }
+        Command::Show { name, json } => show(&find(&store, &name).await?, json)?,
+        Command::List { search, json } => list(&store, &search, json).await?,
     }
     store.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(store: &Store, name: &str, role: &str, password_stdin: bool) -> anyhow::Result<()> {
-    check_role(store, role).await?;
-    let given = match password_stdin {
-        true => {
-            let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line)?;
-            Some(line.trim_end_matches(['\r', '\n']).to_owned())
+async fn list(store: &Store, search: &str, json: bool) -> anyhow::Result<()> {
+    let mut after = String::new();
+    loop {
+        let page = store.accounts().list(search, &after, PAGE).await?;
+        for user in &page {
+            show(user, json)?;
         }
-        false => std::env::var("COSYGATE_PASSWORD").ok(),
-    };
-    let password = given.clone().unwrap_or_else(app::new_password);
-    let passwords = Passwords::new().map_err(anyhow::Error::msg)?;
-    let added = app::add_user(store, &passwords, &Clock::system(), name, role, password.clone()).await;
-    let user = match added {
-        Err(AddUserError::Store(StoreError::Conflict)) => bail!("the username {name} is taken"),
-        other => other?,
-    };
-    super::print(format!("{}\t{}\t{}", user.id, user.username, user.role))?;
-    if given.is_none() {
-        super::print(format!("password: {password}"))?;
+        match page.last() {
+            Some(last) => after.clone_from(&last.username),
+            None => return Ok(()),
+        }
     }
-    Ok(())
-}
-
-async fn set_role(store: &Store, name: &str, role: &str) -> anyhow::Result<()> {
-    check_role(store, role).await?;
-    let user = find(store, name).await?;
-    let (withdrawn, audit) = withdraw(store, &user, "user_role", &format!("role {} to {role}", user.role)).await?;
-    store.accounts().set_role(&user.username, role, &withdrawn, &audit).await?;
-    super::print(format!("{}\t{}\t{role}", user.id, user.username))?;
-    Ok(())
-}
-
-async fn set_disabled(store: &Store, name: &str, is_disabled: bool) -> anyhow::Result<()> {
-    let user = find(store, name).await?;
-    let (action, what) = if is_disabled { ("user_disable", "disabled") } else { ("user_enable", "enabled") };
-    let (withdrawn, audit) = withdraw(store, &user, action, what).await?;
-    store.accounts().set_disabled(&user.username, is_disabled.then_some(audit.at), &withdrawn, &audit).await?;
-    super::print(format!("{}\t{}\t{what}", user.id, user.username))?;
-    Ok(())
 }
 
 async fn logins(store: &Store, name: &str) -> anyhow::Result<()> {
@@ -145,23 +158,91 @@ async fn logins(store: &Store, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn find(store: &Store, name: &str) -> anyhow::Result<User> {
-    let username = fold_username(name).map_err(anyhow::Error::msg)?;
-    let user = store.accounts().by_username(&username).await?;
-    user.with_context(|| format!("there is no user {username}"))
+fn show(user: &User, json: bool) -> anyhow::Result<()> {
+    let (since, disabled) = (rfc3339(user.created_at), user.disabled_at.map(rfc3339));
+    if json {
+        return super::print(json!({
+            "user_id": user.id, "username": user.username, "role": user.role,
+            "created_at": since, "disabled_at": disabled,
+        }));
+    }
+    let disabled = if disabled.is_some() { "\tdisabled" } else { "" };
+    super::print(format!("{}\t{}\t{}\t{since}{disabled}", user.id, user.username, user.role))
 }
 
-/// What goes with a change of an account: its tokens are withdrawn, and it is audited.
-async fn withdraw(
-    store: &Store,
-    user: &User,
-    action: &'static str,
-    reason: &str,
-) -> anyhow::Result<(RevocationRecord, AuditEntry)> {
+async fn add(store: &Store, settings: &Settings, name: &str, role: &str, password_stdin: bool) -> anyhow::Result<()> {
+    check_role(store, role).await?;
+    let given = match password_stdin {
+        true => {
+            let mut line = String::new();
+            std::io::stdin().lock().read_line(&mut line)?;
+            Some(line.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        false => std::env::var("COSYGATE_PASSWORD").ok(),
+    };
+    let password = given.clone().unwrap_or_else(app::new_password);
+    let passwords = Passwords::new(&settings.passwords).map_err(anyhow::Error::msg)?;
+    let added = app::add_user(store, &passwords, &Clock::system(), name, role, password.clone()).await;
+    let user = match added {
+        Err(AddUserError::Store(StoreError::Conflict)) => {
+            bail!("the username {name} is taken, or looks like one that is")
+        }
+        other => other?,
+    };
+    super::print(format!("{}\t{}\t{}", user.id, user.username, user.role))?;
+    if given.is_none() {
+        super::print(format!("password: {password}"))?;
+    }
+    Ok(())
+}
+
+/// Changes an account, withdraws its tokens and says so.
+async fn change(store: &Store, name: &str, change: Change<'_>, what: &str) -> anyhow::Result<()> {
+    let user = find(store, name).await?;
     let now_ms = Clock::system().now_ms();
-    let withdrawal = Withdrawal { whose: Whose::User, subject: &user.id, author: &super::author(), reason };
-    let record = revocation::record(withdrawal, &current_document(store).await?, now_ms);
-    Ok((record.map_err(anyhow::Error::msg)?, AuditEntry::of_system(now_ms, action).on(&user.id)))
+    let author = super::author();
+    let withdrawal = Withdrawal { whose: Whose::User, subject: &user.id, author: &author, reason: change.reason() };
+    let withdrawn = revocation::record(withdrawal, &current_document(store).await?, now_ms);
+    let audit = AuditEntry::of_system(now_ms, change.action()).on(&user.id);
+    match store.accounts().change(&user.id, change, &withdrawn.map_err(anyhow::Error::msg)?, &audit).await? {
+        Changed::Done => super::print(format!("{}\t{}\t{what}", user.id, user.username)),
+        Changed::NoUser => bail!("there is no user {name} any more"),
+        Changed::LastAdmin => bail!("{} is the last admin who can log in", user.username),
+    }
+}
+
+async fn reset(store: &Store, name: &str) -> anyhow::Result<()> {
+    let user = find(store, name).await?;
+    let now_ms = Clock::system().now_ms();
+    let (reset, secret) = offer_reset(&user.id, now_ms);
+    let audit = AuditEntry::of_system(now_ms, "reset_offer").on(&user.id);
+    store.invitations().offer_reset(&reset, &audit).await?;
+    super::print(format!("{}\t{}\tuntil {}", user.id, user.username, rfc3339(reset.expires_at)))?;
+    super::print(format!("link, after the address of your edge: /#reset={secret}"))
+}
+
+async fn invite(store: &Store, terms: Terms<'_>) -> anyhow::Result<()> {
+    let now_ms = Clock::system().now_ms();
+    let (invitation, secret) =
+        invitations::invite(terms, &current_document(store).await?, now_ms).map_err(anyhow::Error::msg)?;
+    let audit = AuditEntry::of_system(now_ms, "invite").on(&invitation.id);
+    store.invitations().add(&invitation, &audit).await?;
+    let (uses, until) = (invitation.uses_left, rfc3339(invitation.expires_at));
+    super::print(format!("{}\t{}\t{uses} accounts\tuntil {until}", invitation.id, invitation.role))?;
+    super::print(format!("link, after the address of your edge: /#invitation={secret}"))
+}
+
+/// The user of this name, or of this id.
+async fn find(store: &Store, name: &str) -> anyhow::Result<User> {
+    let user = match fold_username(name) {
+        Ok(username) => store.accounts().by_username(&username).await?,
+        Err(_) => None,
+    };
+    let user = match user {
+        None if is_id(name) => store.accounts().by_id(name).await?,
+        user => user,
+    };
+    user.with_context(|| format!("there is no user {name}"))
 }
 
 /// Refuses a role that the newest policy does not have; before the first start the built-in one

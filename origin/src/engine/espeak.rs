@@ -1,7 +1,6 @@
 //! espeak-ng as a child process: a robot, but present everywhere and without a model to fetch.
 
 mod program;
-mod resample;
 mod script;
 
 use std::collections::VecDeque;
@@ -118,7 +117,7 @@ impl Engine for Espeak {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: false }
+        Abilities { speed: true, instruct: false, reference: false }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
@@ -165,10 +164,11 @@ impl Work {
         let audio = self.program.speak(piece, self.sound, self.max_bytes).await?;
         let sample_rate = self.sample_rate;
         // Resampling takes milliseconds of pure computing: too long for a thread that serves others.
-        let resampling = move || resample::resample(&audio.pcm, audio.sample_rate, sample_rate);
+        let resampling = move || crate::audio::resample(&audio.pcm, audio.sample_rate, sample_rate);
         let pcm = tokio::task::spawn_blocking(resampling)
             .await
-            .map_err(|_| EngineError::failed("resampling was interrupted"))??;
+            .map_err(|_| EngineError::failed("resampling was interrupted"))?
+            .map_err(|error| EngineError::failed(error.to_string()))?;
         self.bytes_left = self.bytes_left.checked_sub(pcm.len()).ok_or_else(|| speech::too_long(self.max_bytes))?;
         Ok(pcm)
     }

@@ -21,13 +21,14 @@ impl SettingsError {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineSettings {
-    /// Which engine speaks: `espeak` (default) or `cosyvoice-http`.
+    /// Which engine speaks: `espeak` (default), `cosyvoice-http`, `gradio` or `openai`.
     pub kind: EngineKind,
-    /// Where CosyVoice's FastAPI servers listen, for example `http://127.0.0.1:50000`. All serve
+    /// Where the servers listen, without `/v1`, for example `http://127.0.0.1:50000`. All serve
     /// the same model; work spreads over them. No default.
     pub urls: Vec<String>,
     /// Utterances spoken at once, for each url. Default: the number of cores for espeak, 1 for
-    /// CosyVoice, whose server runs everything it gets at the same time and slows down.
+    /// CosyVoice, whose server runs everything it gets at the same time and slows down, 8 for
+    /// openai, whose servers batch.
     pub concurrency: Option<usize>,
     /// Utterances that may wait for their turn; one more is refused at once. Default 32.
     pub queue_length: usize,
@@ -53,6 +54,9 @@ pub struct EngineSettings {
     pub model: CosyVoiceModel,
     /// Which way of speaking to ask CosyVoice for. Default `zero_shot`.
     pub mode: CosyVoiceMode,
+    /// What the engine `openai` is asked for as `model`. Default
+    /// `FunAudioLLM/Fun-CosyVoice3-0.5B-2512`.
+    pub served_model: String,
     /// The stock voices of CosyVoice. espeak has its own.
     pub voices: Vec<VoiceSettings>,
 }
@@ -74,6 +78,7 @@ impl Default for EngineSettings {
             espeak_program: "espeak-ng".to_owned(),
             model: CosyVoiceModel::default(),
             mode: CosyVoiceMode::default(),
+            served_model: "FunAudioLLM/Fun-CosyVoice3-0.5B-2512".to_owned(),
             voices: Vec::new(),
         }
     }
@@ -89,6 +94,12 @@ pub enum EngineKind {
     /// CosyVoice behind its own FastAPI server.
     #[serde(rename = "cosyvoice-http")]
     CosyVoiceHttp,
+    /// CosyVoice behind its demonstration page, `webui.py`.
+    #[serde(rename = "gradio")]
+    Gradio,
+    /// vLLM-Omni, SGLang-Omni or another server of OpenAI's speech API that takes `ref_audio`.
+    #[serde(rename = "openai")]
+    OpenAi,
 }
 
 impl FromStr for EngineKind {
@@ -98,7 +109,11 @@ impl FromStr for EngineKind {
         match name {
             "espeak" => Ok(Self::Espeak),
             "cosyvoice-http" => Ok(Self::CosyVoiceHttp),
-            _ => Err(SettingsError::new(format!("engine.kind is {name:?}; it must be espeak or cosyvoice-http"))),
+            "gradio" => Ok(Self::Gradio),
+            "openai" => Ok(Self::OpenAi),
+            _ => Err(SettingsError::new(format!(
+                "engine.kind is {name:?}; it must be espeak, cosyvoice-http, gradio or openai"
+            ))),
         }
     }
 }
@@ -175,7 +190,9 @@ impl EngineSettings {
     pub fn concurrency(&self) -> usize {
         self.concurrency.unwrap_or_else(|| match self.kind {
             EngineKind::Espeak => std::thread::available_parallelism().map_or(1, usize::from),
-            EngineKind::CosyVoiceHttp => 1,
+            EngineKind::CosyVoiceHttp | EngineKind::Gradio => 1,
+            // It batches what it is given.
+            EngineKind::OpenAi => 8,
         })
     }
 
@@ -209,7 +226,7 @@ impl EngineSettings {
                 Err(SettingsError::new("engine.espeak_program is empty"))
             }
             EngineKind::Espeak => Ok(()),
-            EngineKind::CosyVoiceHttp => self.validate_cosyvoice(),
+            EngineKind::CosyVoiceHttp | EngineKind::Gradio | EngineKind::OpenAi => self.validate_cosyvoice(),
         }
     }
 
@@ -220,6 +237,14 @@ impl EngineSettings {
             ));
         }
         self.urls.iter().try_for_each(|url| validate_url(url))?;
+        if self.kind == EngineKind::OpenAi && !matches!(self.mode, CosyVoiceMode::ZeroShot | CosyVoiceMode::Sft) {
+            return Err(SettingsError::new("engine.mode must be zero_shot or sft for the engine openai"));
+        }
+        if self.kind == EngineKind::Gradio && self.mode == CosyVoiceMode::Instruct2 {
+            return Err(SettingsError::new(
+                "engine.mode is instruct2, but the page of the engine gradio has no such way",
+            ));
+        }
         match (self.model, self.mode) {
             (CosyVoiceModel::CosyVoice3, CosyVoiceMode::Sft) => {
                 Err(SettingsError::new("engine.mode is sft, but CosyVoice3 has no preset voices; use zero_shot"))
@@ -336,7 +361,7 @@ mod tests {
 
     #[test]
     fn kinds_have_one_name_everywhere() {
-        for kind in [EngineKind::Espeak, EngineKind::CosyVoiceHttp] {
+        for kind in [EngineKind::Espeak, EngineKind::CosyVoiceHttp, EngineKind::Gradio, EngineKind::OpenAi] {
             let name = serde_json::to_value(kind).unwrap();
             assert_eq!(name.as_str().unwrap().parse(), Ok(kind));
         }
@@ -360,6 +385,8 @@ mod tests {
         let edits = [
             ("[[voices]]", "mode = \"sft\"\n[[voices]]", "CosyVoice3 has no preset voices"),
             ("[[voices]]", "mode = \"sft\"\nmodel = \"cosyvoice2\"\n[[voices]]", "mode sft cannot"),
+            ("\"cosyvoice-http\"", "\"openai\"\nmode = \"instruct2\"", "zero_shot or sft for the engine openai"),
+            ("\"cosyvoice-http\"", "\"gradio\"\nmode = \"instruct2\"", "has no such way"),
             ("[[voices]]", "mode = \"instruct2\"\nmodel = \"cosyvoice\"\n[[voices]]", "instruct2"),
             ("Good morning.", "", "has no transcript"),
             ("Good", "<|endofprompt|>Good", "control token"),

@@ -18,6 +18,7 @@ use crate::engine::{EngineError, Sentences, Speech};
 use crate::problem::Refusal;
 use crate::speech::{self, Order, engine_refusal};
 use crate::store::{Claimed, Failure, Output, StoreError, audio_ms};
+use crate::voices;
 
 /// The longest audio that is kept, in bytes of PCM: ten minutes at 24 kHz.
 const MAX_PCM_BYTES: usize = 10 * 60 * 24_000 * 2;
@@ -99,7 +100,7 @@ async fn make(app: &App, claimed: &Claimed, watched: &Watched, progress: &Progre
     };
     let caller = claimed.caller();
     let audit = caller.audit(&app.clock, "generate", "ok").on(&output.id);
-    let answer = speech::answer(&output).to_string();
+    let answer = speech::answer(&output, order.format).to_string();
     if !app.store.of(caller).complete(claimed, &output, &answer, &audit).await? {
         return Err(End::Lost);
     }
@@ -116,15 +117,16 @@ async fn speak(
     watched: &Watched,
     progress: &Progress,
 ) -> Result<(u32, Stored), Refusal> {
+    let caller = claimed.caller();
+    let utterance = order.utterance(voices::reference(app, caller, &order.voice).await?);
     let until = Instant::now() + speech::patience(app);
     let max_bytes = app.settings.engine.max_speech_bytes().min(MAX_PCM_BYTES) as u64;
     let late = |_| EngineError::Failed("it did not end in time".to_owned());
     let failed = |error: EngineError| engine_refusal(&error);
     // The engine has its own deadlines; this one holds even if it forgets them.
-    let speech = tokio::time::timeout_at(until, app.engine.speak(order.utterance()));
+    let speech = tokio::time::timeout_at(until, app.engine.speak(utterance));
     let mut speech: Speech = speech.await.map_err(late).and_then(|speech| speech).map_err(failed)?;
     let _ = progress.sentences.set(speech.sentences.clone());
-    let caller = claimed.caller();
     let mut staged: Staged = app.blobs.of(caller).stage(&claimed.job.id, claimed.job.attempts).await?;
     let file = staged.reader()?;
     let sample_rate = speech.sample_rate;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::app::App;
+use crate::guessing;
 use crate::input::JsonBody;
 use crate::problem::Refusal;
 
@@ -26,19 +27,27 @@ struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
     refresh_expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
     user_id: String,
     username: String,
     role: String,
 }
 
 impl Session {
+    /// With what the device is known by at the next login.
+    #[must_use]
+    pub fn on(self, device_token: String) -> Self {
+        Self { device: Some(device_token), ..self }
+    }
+
     /// The answer of a login and of a refresh. `into_cookies`: both tokens go into cookies, out of
     /// reach of scripts, and the body has none.
     ///
     /// # Errors
     /// Never; a token is a good header value.
     pub fn into_response(self, into_cookies: bool, is_secure: bool) -> Result<Response, Refusal> {
-        let Self { user, access, access_s, refresh, refresh_s } = self;
+        let Self { user, access, access_s, refresh, refresh_s, device } = self;
         let refresh = refresh.text();
         let cookies = into_cookies.then(|| {
             [
@@ -46,18 +55,21 @@ impl Session {
                 cookie(refresh_cookie(is_secure), &refresh, refresh_s, is_secure),
             ]
         });
+        let device_cookie =
+            device.as_deref().filter(|_| into_cookies).map(|device| guessing::device_cookie(device, is_secure));
         let answer = Answer {
             token: (!into_cookies).then_some(access),
             token_type: "Bearer",
             expires_in: access_s,
             refresh_token: (!into_cookies).then_some(refresh),
             refresh_expires_in: refresh_s,
+            device_token: device.filter(|_| !into_cookies),
             user_id: user.id,
             username: user.username,
             role: user.role,
         };
         let mut response = Json(answer).into_response();
-        for cookie in cookies.into_iter().flatten() {
+        for cookie in cookies.into_iter().flatten().chain(device_cookie) {
             response.headers_mut().append(SET_COOKIE, cookie?);
         }
         Ok(response)

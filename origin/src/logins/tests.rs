@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::store::{AuditEntry, Store};
+use crate::store::{AuditEntry, Change, Store};
 use crate::test_app::{NOW_MS, Reply, TestApp};
 
 async fn registered() -> TestApp {
@@ -67,7 +67,8 @@ async fn a_refresh_goes_on_with_the_login_and_looks_at_the_role_again() {
     let withdrawal = withdrawal(&app.app, "nobody's", &text(&first, "user_id"), Ended::Revoked).unwrap();
     let withdrawal = RevocationRecord { kind: "user".to_owned(), subject: text(&first, "user_id"), ..withdrawal };
     let audit = AuditEntry::of_system(now_ms, "user_role");
-    assert!(app.app.store.accounts().set_role("ada", "premium", &withdrawal, &audit).await.unwrap());
+    let accounts = app.app.store.accounts();
+    accounts.change(&text(&first, "user_id"), Change::Role("premium"), &withdrawal, &audit).await.unwrap();
     let second = refreshed(&app, &text(&first, "refresh_token")).await.json();
     assert_eq!((&second["role"], &second["refresh_expires_in"]), (&json!("premium"), &json!(2_592_000 - 1_801)));
     let (before, after) = (claims(&text(&first, "token")), claims(&text(&second, "token")));
@@ -185,10 +186,10 @@ async fn nobody_comes_back_who_is_kept_out() {
     is_refused(&app, &b).await;
     assert_eq!(end_of(&app, &b).await, (Some("logout".to_owned()), true));
     let withdrawn = record(Whose::User, &user_id);
-    app.app.store.accounts().set_disabled("ada", Some(now_ms), &withdrawn, &audit).await.unwrap();
+    app.app.store.accounts().change(&user_id, Change::Disabled(Some(now_ms)), &withdrawn, &audit).await.unwrap();
     is_refused(&app, &c).await;
     assert_eq!(kept(&app, &c).await.ended_why.as_deref(), Some("disabled"));
-    app.app.store.accounts().set_disabled("ada", None, &withdrawn, &audit).await.unwrap();
+    app.app.store.accounts().change(&user_id, Change::Disabled(None), &withdrawn, &audit).await.unwrap();
     is_refused(&app, &d).await;
     // A withdrawal ends what was begun before it and nothing else.
     let e = text(&login(&app).await, "refresh_token");

@@ -1,25 +1,24 @@
-//! `GET /download/{id}`: the audio, whole or in part (RFC 9110, sections 13 and 14).
+//! `GET /download/{id}`: the audio, whole or in part, as it is stored or in another format.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{self, HeaderName};
-use axum::http::{HeaderMap, Method, Response, StatusCode};
-use axum::response::IntoResponse as _;
-use futures::{StreamExt as _, stream};
-use gate::Code;
+use axum::http::{HeaderMap, HeaderName, Method, Response};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::blobs::UserBlobs;
+use crate::audio::Format;
 use crate::caller::Caller;
+use crate::engine::wav;
 use crate::input::{ObjectId, Parameters};
 use crate::problem::Refusal;
+use crate::ranges::{self, Answer, FileHead};
+use crate::store::Output;
 
-/// How much of a file is in memory at a time.
-const PIECE_BYTES: u64 = 256 * 1024;
+/// Samples a second, for formats that do not say so themselves.
+const SAMPLE_RATE: HeaderName = HeaderName::from_static("x-audio-sample-rate");
+const SECONDS: HeaderName = HeaderName::from_static("x-audio-seconds");
 
 /// The query.
 #[derive(Deserialize)]
@@ -28,17 +27,8 @@ pub(super) struct Query {
     /// 1: the browser saves instead of playing.
     #[serde(default)]
     download: u8,
-}
-
-/// What part of a file is wanted.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    /// All of it; also the answer to ranges that are not understood.
-    Whole,
-    /// These bytes; never empty.
-    Part(Range<u64>),
-    /// Nothing that is there.
-    Outside,
+    #[serde(default)]
+    format: Format,
 }
 
 /// GET and HEAD.
@@ -51,103 +41,59 @@ pub(super) async fn handler(
     headers: HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
     let output = app.store.of(&caller).output(&id).await?.ok_or_else(Refusal::not_found)?;
-    let size = u64::try_from(output.bytes).unwrap_or_default();
-    let etag = format!("\"{}\"", output.sha256);
-    let disposition = if query.download == 1 { "attachment" } else { "inline" };
-    let common = [
-        (header::ETAG, etag.clone()),
-        (header::ACCEPT_RANGES, "bytes".to_owned()),
-        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("{disposition}; filename=\"cosygate-{id}.wav\"")),
-    ];
-    if matches_any(&headers, header::IF_NONE_MATCH, &etag) {
-        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
-    }
-    let (status, range) = match wanted(&headers, &etag, size) {
-        Wanted::Whole => (StatusCode::OK, 0..size),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Outside => {
-            let refusal = Refusal::new(Code::RangeInvalid, format!("The file has {size} bytes."));
-            return Ok(([(header::CONTENT_RANGE, format!("bytes */{size}"))], refusal).into_response());
-        }
+    let format = query.format;
+    let head = FileHead {
+        tag: tag(&output, format),
+        media_type: format.media_type(),
+        name: format!("cosygate-{id}.{format}"),
+        is_attachment: query.download == 1,
     };
-    let mut response = (status, common).into_response();
-    let length = range.end - range.start;
-    let own = response.headers_mut();
-    own.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("audio/wav"));
-    own.insert(header::CONTENT_LENGTH, length.into());
-    if status == StatusCode::PARTIAL_CONTENT {
-        let value = format!("bytes {}-{}/{size}", range.start, range.end - 1);
-        own.insert(header::CONTENT_RANGE, value.parse().map_err(Refusal::internal)?);
+    if let Some(response) = head.not_modified(&headers) {
+        return Ok(response);
     }
+    let made = if format == Format::Wav { None } else { Some(encoded(&app, &caller, &output, format).await?) };
+    let size = made.as_ref().map_or(u64::try_from(output.bytes).unwrap_or_default(), |made| made.len() as u64);
+    let (mut response, range) = match head.answer(&headers, size)? {
+        Answer::Done(response) => return Ok(response),
+        Answer::Bytes(response, range) => (response, range),
+    };
+    response.headers_mut().insert(SAMPLE_RATE, output.sample_rate.into());
+    response.headers_mut().insert(SECONDS, output.seconds().to_string().parse().map_err(Refusal::internal)?);
     if method != Method::HEAD {
         // A player asks for many parts; the audit counts the download once, at its first byte.
         if range.start == 0 {
             app.store.audit(&caller.audit(&app.clock, "download", "ok").on(&id)).await?;
         }
-        *response.body_mut() = stream(app.blobs.of(&caller), id, range).await?;
+        *response.body_mut() = match made {
+            Some(made) => ranges::slice(&made, range).into(),
+            None => ranges::stream(app.blobs.of(&caller), id, range).await?,
+        };
     }
     Ok(response)
 }
 
-/// Reads the file piece by piece. The first piece is read here, so that a missing file is an
-/// error and not half an answer.
-async fn stream(blobs: UserBlobs, id: String, range: Range<u64>) -> Result<Body, Refusal> {
-    let piece = |start: u64| start..range.end.min(start + PIECE_BYTES);
-    let first = blobs.range(&id, piece(range.start)).await?;
-    let (start, end) = (range.start + first.len() as u64, range.end);
-    let rest = stream::try_unfold((blobs, id, start), move |(blobs, id, start)| async move {
-        if start >= end {
-            return Ok(None);
-        }
-        let bytes = blobs.range(&id, start..end.min(start + PIECE_BYTES)).await?;
-        let next = start + bytes.len() as u64;
-        Ok::<_, crate::blobs::BlobError>(Some((bytes, (blobs, id, next))))
-    });
-    Ok(Body::from_stream(stream::once(async { Ok(first) }).chain(rest)))
-}
-
-fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
-    let mut ranges = headers.get_all(header::RANGE).iter();
-    let (Some(range), None) = (ranges.next(), ranges.next()) else { return Wanted::Whole };
-    // A date in If-Range never matches: there is no Last-Modified here.
-    let is_current = headers.get(header::IF_RANGE).is_none_or(|value| value == etag);
-    match range.to_str() {
-        Ok(range) if is_current => part(range, size),
-        _ => Wanted::Whole,
+/// Names the content: the same output in another format is other content.
+fn tag(output: &Output, format: Format) -> String {
+    match format {
+        Format::Wav => output.sha256.clone(),
+        other => format!("{}-{other}", output.sha256),
     }
 }
 
-/// Reads one byte range. Several ranges, other units and nonsense are passed over, as RFC 9110,
-/// section 14.2, allows.
-fn part(range: &str, size: u64) -> Wanted {
-    let Some((unit, range)) = range.split_once('=') else { return Wanted::Whole };
-    let Some((first, last)) = range.trim().split_once('-') else { return Wanted::Whole };
-    let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty() {
-        // More digits than fit are simply very far.
-        true => Some(digits.parse().unwrap_or(u64::MAX)),
-        false => None,
-    };
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return Wanted::Whole;
-    }
-    let (start, end) = match (number(first), number(last)) {
-        (None, Some(suffix)) if first.is_empty() => (size.saturating_sub(suffix), size),
-        (Some(first), None) if last.is_empty() => (first, size),
-        (Some(first), Some(last)) if first <= last => (first, size.min(last.saturating_add(1))),
-        _ => return Wanted::Whole,
-    };
-    if start < end { Wanted::Part(start..end) } else { Wanted::Outside }
-}
-
-/// Whether the header is `*` or has the tag; weak tags match too (RFC 9110, section 13.1.2).
-pub(super) fn matches_any(headers: &HeaderMap, name: HeaderName, etag: &str) -> bool {
-    let values = headers.get_all(name);
-    let mut tags = values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    tags.any(|tag| {
-        let tag = tag.trim();
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
-    })
+/// An output in another format. It is made anew each time: that takes less than reading the
+/// answer does, and storing it would double what a user keeps.
+pub(super) async fn encoded(
+    app: &App,
+    caller: &Caller,
+    output: &Output,
+    format: Format,
+) -> Result<bytes::Bytes, Refusal> {
+    let turn = app.audio.turn().await?;
+    let size = u64::try_from(output.bytes).unwrap_or_default();
+    let pcm = app.blobs.of(caller).range(&output.id, wav::HEADER_BYTES as u64..size).await?;
+    let sample_rate = u32::try_from(output.sample_rate).unwrap_or_default();
+    let made = turn.run(move || format.encode(&pcm, sample_rate)).await?;
+    made.map(Into::into).map_err(Refusal::internal)
 }
 
 #[cfg(test)]

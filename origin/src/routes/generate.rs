@@ -14,11 +14,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::app::App;
+use crate::audio::Format;
 use crate::caller::Caller;
 use crate::engine::wav;
 use crate::input::JsonBody;
 use crate::problem::Refusal;
 use crate::speech::{self, Live, Order};
+use crate::voices;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// As long as Stripe allows, too.
@@ -43,6 +45,8 @@ pub(super) struct Body {
     speed: Option<f32>,
     #[serde(default)]
     project_id: Option<String>,
+    #[serde(default)]
+    format: Format,
     /// The audio itself is the answer, while it is made.
     #[serde(default)]
     stream: bool,
@@ -58,7 +62,7 @@ pub(super) async fn handler(
 ) -> Result<Response, Refusal> {
     let key = idempotency_key(&headers)?;
     let is_live = body.stream;
-    let order = read(&app, &caller, body)?;
+    let order = read(&app, &caller, body).await?;
     if is_live {
         return Ok(live(speech::stream(&app, &caller, &order, key).await?));
     }
@@ -75,7 +79,7 @@ pub(super) async fn handler(
 }
 
 /// A WAV file whose end is not known yet.
-fn live(live: Live) -> Response {
+pub(super) fn live(live: Live) -> Response {
     let header = Bytes::copy_from_slice(&wav::live_header(live.sample_rate));
     let file = stream::once(async { Ok(header) }).chain(live.pcm);
     let headers = [(CONTENT_TYPE, "audio/wav".to_owned()), (CONTENT_LOCATION, format!("/download/{}", live.id))];
@@ -84,7 +88,7 @@ fn live(live: Live) -> Response {
 
 /// The client's name for what it wants done once
 /// (draft-ietf-httpapi-idempotency-key-header, section 2.1).
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let mut keys = headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(None) };
     let is_good = (1..=MAX_KEY).contains(&key.len()) && keys.next().is_none();
@@ -105,34 +109,12 @@ fn prefers_async(headers: &HeaderMap) -> bool {
     })
 }
 
-fn read(app: &App, caller: &Caller, body: Body) -> Result<Order, Refusal> {
-    let invalid = |detail: String| Refusal::new(Code::RequestInvalid, detail);
-    let policy = app.policy.now();
-    let longest = policy.role(caller.role())?.characters_per_request;
-    let text = body.text.trim();
-    let characters = text.chars().count();
-    if characters == 0 {
-        return Err(invalid("text is empty.".to_owned()));
-    }
-    if u32::try_from(characters).is_err() || characters > longest as usize {
-        return Err(invalid(format!("text has {characters} characters; your role allows {longest} at a time.")));
-    }
+async fn read(app: &App, caller: &Caller, body: Body) -> Result<Order, Refusal> {
     if body.voice.is_some() && body.voice_type.is_some() {
         return Err(invalid("voice and voice_type are the same; give one.".to_owned()));
     }
-    let voices = app.engine.voices();
-    let voice = match body.voice.or(body.voice_type) {
-        Some(wanted) => voices.iter().find(|voice| voice.id == wanted),
-        None => voices.first(),
-    };
-    let voice = voice.ok_or_else(|| invalid("voice is not one of /api/voices.".to_owned()))?;
-    let instruct = body.instruct.filter(|instruct| !instruct.trim().is_empty());
-    if instruct.as_ref().is_some_and(|instruct| instruct.chars().count() > MAX_INSTRUCT_CHARACTERS) {
-        return Err(invalid(format!("instruct may have {MAX_INSTRUCT_CHARACTERS} characters.")));
-    }
-    let speed = body.speed.unwrap_or(1.0);
-    if !(0.5..=2.0).contains(&speed) {
-        return Err(invalid("speed must be 0.5 to 2.0.".to_owned()));
+    if body.stream && body.format != Format::Wav {
+        return Err(invalid("stream sends WAV as it is made; leave format out, or fetch the audio later.".to_owned()));
     }
     let is_label = |label: &String| {
         (1..=MAX_PROJECT_ID).contains(&label.len())
@@ -141,7 +123,43 @@ fn read(app: &App, caller: &Caller, body: Body) -> Result<Order, Refusal> {
     if body.project_id.as_ref().is_some_and(|label| !is_label(label)) {
         return Err(invalid(format!("project_id must be 1 to {MAX_PROJECT_ID} of A-Z a-z 0-9 . _ -")));
     }
-    Ok(Order { text: text.to_owned(), voice: voice.id.clone(), instruct, speed, project_id: body.project_id })
+    let voice = voices::choose(app, caller, body.voice.or(body.voice_type).as_deref()).await?;
+    let order = order(app, caller, body.text, voice, body.instruct, body.speed)?;
+    Ok(Order { project_id: body.project_id, format: body.format, ..order })
+}
+
+/// What is to be spoken, if it can be; `voice` is known to be.
+pub(super) fn order(
+    app: &App,
+    caller: &Caller,
+    text: String,
+    voice: String,
+    instruct: Option<String>,
+    speed: Option<f32>,
+) -> Result<Order, Refusal> {
+    let policy = app.policy.now();
+    let longest = policy.role(caller.role())?.characters_per_request;
+    let text = text.trim();
+    let characters = text.chars().count();
+    if characters == 0 {
+        return Err(invalid("text is empty.".to_owned()));
+    }
+    if u32::try_from(characters).is_err() || characters > longest as usize {
+        return Err(invalid(format!("text has {characters} characters; your role allows {longest} at a time.")));
+    }
+    let instruct = instruct.filter(|instruct| !instruct.trim().is_empty());
+    if instruct.as_ref().is_some_and(|instruct| instruct.chars().count() > MAX_INSTRUCT_CHARACTERS) {
+        return Err(invalid(format!("instruct may have {MAX_INSTRUCT_CHARACTERS} characters.")));
+    }
+    let speed = speed.unwrap_or(1.0);
+    if !(0.5..=2.0).contains(&speed) {
+        return Err(invalid("speed must be 0.5 to 2.0.".to_owned()));
+    }
+    Ok(Order { text: text.to_owned(), voice, instruct, speed, project_id: None, format: Format::Wav })
+}
+
+fn invalid(detail: String) -> Refusal {
+    Refusal::new(Code::RequestInvalid, detail)
 }
 
 #[cfg(test)]

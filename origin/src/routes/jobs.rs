@@ -92,6 +92,7 @@ pub(super) async fn view(app: &App, caller: &Caller, job: &Job) -> Result<Value,
     };
     let error =
         job.error.as_ref().map(|code| json!({"code": code, "detail": job.detail, "retry_after": job.retry_after}));
+    let answer: Option<Value> = job.answer.as_deref().and_then(|answer| serde_json::from_str(answer).ok());
     Ok(json!({
         "id": job.id,
         "state": job.state,
@@ -99,7 +100,7 @@ pub(super) async fn view(app: &App, caller: &Caller, job: &Job) -> Result<Value,
         "characters": job.characters,
         "sentences": {"done": job.sentences_done, "total": job.sentences_total},
         "error": error,
-        "audio_url": (job.state == "done").then(|| format!("/download/{}", job.id)),
+        "audio_url": answer.as_ref().and_then(|answer| answer.get("audio_url")),
         "created_at": rfc3339(job.created_at),
         "started_at": job.started_at.map(rfc3339),
         "ended_at": job.ended_at.map(rfc3339),

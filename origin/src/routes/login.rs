@@ -6,12 +6,11 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::USER_AGENT;
 use axum::response::Response;
-use gate::Code;
 use serde::Deserialize;
 
-use crate::accounts::fold_username;
 use crate::app::App;
 use crate::caller::Visit;
+use crate::guessing::{self, Attempt};
 use crate::input::JsonBody;
 use crate::logins;
 use crate::problem::Refusal;
@@ -25,6 +24,9 @@ pub(super) struct Body {
     /// The tokens go into cookies in place of the answer.
     #[serde(default)]
     cookie: bool,
+    /// By which the device is known again; the cookie of an earlier login counts as well.
+    #[serde(default)]
+    device_token: Option<String>,
 }
 
 /// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`.
@@ -34,25 +36,15 @@ pub(super) async fn handler(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Refusal> {
-    let user = match fold_username(&body.username) {
-        Ok(username) => app.store.accounts().by_username(&username).await?,
-        Err(_) => None,
-    };
-    let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let is_right = app.passwords.verify(body.password, hash).await?;
-    let admitted = match user.filter(|_| is_right) {
-        Some(user) => logins::admitted(&app, &user.id).await?,
-        None => None,
-    };
-    let Some((user, now_ms)) = admitted else {
-        metrics::counter!("cosygate_logins_total", "result" => "refused").increment(1);
-        app.store.audit(&visit.audit(&app.clock, "login", "token_invalid")).await?;
-        return Err(Refusal::new(Code::TokenInvalid, "Wrong username or password."));
-    };
+    let device = body.device_token.or_else(|| guessing::device_in(&headers));
+    let attempt = Attempt { username: &body.username, password: &body.password, device: device.as_deref() };
+    let user = guessing::log_in(&app, &visit, attempt).await?;
+    // Disabled in this very moment.
+    let Some((user, now_ms)) = logins::admitted(&app, &user.id).await? else { return Err(guessing::wrong()) };
+    let device_token = app.guard.device_token(&user, app.clock.now_s());
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let session = logins::begin(&app, &visit, user_agent, user, now_ms).await?;
-    metrics::counter!("cosygate_logins_total", "result" => "ok").increment(1);
-    session.into_response(body.cookie, visit.is_secure)
+    session.on(device_token).into_response(body.cookie, visit.is_secure)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use rust_embed::RustEmbed;
 
-use super::download::matches_any;
 use crate::hash::hex;
 use crate::problem::Refusal;
+use crate::ranges::matches_any;
 
 #[derive(RustEmbed)]
 #[folder = "web"]

@@ -9,11 +9,12 @@ use gate::Code;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::accounts::{check_password, fold_username};
+use crate::accounts::fold_username;
 use crate::app::App;
 use crate::caller::Visit;
 use crate::clock::new_id;
 use crate::input::JsonBody;
+use crate::invitations::hash;
 use crate::problem::Refusal;
 use crate::store::{StoreError, User};
 
@@ -23,42 +24,64 @@ use crate::store::{StoreError, User};
 pub(super) struct Body {
     username: String,
     password: String,
+    /// The secret of an invitation.
+    #[serde(default)]
+    invitation: Option<String>,
 }
 
-/// `409 conflict` when the name is taken, `403 role_forbidden` when registration is closed.
+/// `409 conflict` when the name is taken or looks like one that is, `403 role_forbidden` when
+/// registration is closed or the invitation does not hold.
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     visit: Visit,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
-    let registration = app.policy.now().document.registration.clone();
-    if !registration.open {
-        return Err(Refusal::new(Code::RoleForbidden, "Registration is closed here."));
-    }
+    let policy = app.policy.now();
+    let registration = &policy.document.registration;
+    let invitation = match &body.invitation {
+        Some(secret) if registration.open || registration.invitations => {
+            let invitation = app.store.invitations().by_secret(&hash(secret), app.clock.now_ms()).await?;
+            Some(invitation.ok_or_else(not_invited)?)
+        }
+        _ => None,
+    };
+    let Some(role) = invitation.as_ref().map(|it| &it.role).or(registration.open.then_some(&registration.role)) else {
+        let closed = match registration.invitations {
+            true => "Registration here is by invitation.",
+            false => "Registration is closed here.",
+        };
+        return Err(Refusal::new(Code::RoleForbidden, closed));
+    };
+    // The policy may have changed since somebody was invited.
+    policy.role(role)?;
     let invalid = |reason: &str| Refusal::new(Code::RequestInvalid, reason);
     let username = fold_username(&body.username).map_err(invalid)?;
-    check_password(&body.password).map_err(invalid)?;
-    let taken = || Refusal::new(Code::Conflict, "This username is taken.");
-    if app.store.accounts().by_username(&username).await?.is_some() {
+    let password = app.passwords.accept(&body.password, &username).map_err(|reason| invalid(&reason))?;
+    let taken = || Refusal::new(Code::Conflict, "This username is taken, or looks like one that is.");
+    if app.store.accounts().is_taken(&username).await? {
         return Err(taken());
     }
-    let password_hash = app.passwords.hash(body.password).await?;
+    let password_hash = app.passwords.hash(password).await?;
     let now_ms = app.clock.now_ms();
-    let user = User {
-        id: new_id(now_ms),
-        username,
-        password_hash,
-        role: registration.role,
-        created_at: now_ms,
-        disabled_at: None,
-    };
+    let user =
+        User { id: new_id(now_ms), username, password_hash, role: role.clone(), created_at: now_ms, disabled_at: None };
     let audit = visit.audit(&app.clock, "register", "ok").by(&user.id);
-    match app.store.accounts().add(&user, &audit).await {
+    let accounts = app.store.accounts();
+    let added = match &invitation {
+        Some(invitation) => accounts.add_invited(&user, &invitation.id, &audit.on(&invitation.id)).await,
+        None => accounts.add(&user, &audit).await.map(|()| true),
+    };
+    match added {
         Err(StoreError::Conflict) => return Err(taken()),
+        Ok(false) => return Err(not_invited()),
         other => other?,
-    }
+    };
     let body = json!({"user_id": user.id, "username": user.username, "role": user.role});
     Ok((StatusCode::CREATED, Json(body)))
+}
+
+fn not_invited() -> Refusal {
+    Refusal::new(Code::RoleForbidden, "This invitation does not hold any more.")
 }
 
 #[cfg(test)]

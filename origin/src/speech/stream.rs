@@ -15,7 +15,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Order, QUEUE_RETRY_S, cancel, outcome, put, wait};
+use super::{Order, QUEUE_RETRY_S, cancel, deleted, outcome, put, wait};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clock::new_id;
@@ -170,9 +170,7 @@ impl Drop for Leaving {
 
 /// What was made before, under the same key.
 async fn stored(app: &Arc<App>, caller: &Caller, id: &str) -> Result<Live, Refusal> {
-    let output = app.store.of(caller).output(id).await?.ok_or_else(|| {
-        Refusal::new(Code::Conflict, "What was made under this Idempotency-Key has been deleted since.")
-    })?;
+    let output = app.store.of(caller).output(id).await?.ok_or_else(deleted)?;
     let end = u64::try_from(output.bytes).unwrap_or_default();
     let blobs = app.blobs.of(caller);
     let pcm = stream::try_unfold((blobs, output.id, wav::HEADER_BYTES as u64), move |(blobs, id, at)| async move {

@@ -5,6 +5,8 @@ use super::control::revoke;
 use super::logins::end_logins;
 use super::personal_tokens::end_tokens;
 use super::{AuditEntry, Ended, RevocationRecord, Store, StoreError, in_transaction, on_db};
+use crate::accounts::skeleton;
+use crate::caller::ADMIN_ROLE;
 
 /// A user with an account here.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -23,20 +25,78 @@ pub struct User {
     pub disabled_at: Option<i64>,
 }
 
-/// Changes one account, withdraws its tokens, personal ones for the reason that comes first, and,
-/// where a second one is given, ends its logins, all or nothing; whether there was one.
-macro_rules! change {
-    ($store:expr, $update:expr, $withdrawn:expr, $audit:expr, $tokens:expr $(, $logins:expr)?) => {
-        Ok(in_transaction!(&$store.writer, transaction => {
-            let changed = $update.execute(&mut *transaction).await?.rows_affected();
-            if changed == 1 {
-                revoke!(&mut *transaction, $withdrawn);
-                end_tokens!(transaction, $withdrawn, $tokens);
-                $(end_logins!(&mut *transaction, $withdrawn, $logins);)?
-                insert_audit!(&mut *transaction, $audit);
-            }
-            changed == 1
-        }))
+/// A new state of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// Another role.
+    Role(&'a str),
+    /// Disabled since a moment, in milliseconds, or with none enabled again.
+    Disabled(Option<i64>),
+}
+
+impl Change<'_> {
+    /// Its name in the audit.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Role(_) => "user_role",
+            Self::Disabled(Some(_)) => "user_disable",
+            Self::Disabled(None) => "user_enable",
+        }
+    }
+
+    /// Why what was begun under the old state ends.
+    fn ended(&self) -> Ended {
+        match self {
+            Self::Role(_) => Ended::RoleChanged,
+            Self::Disabled(_) => Ended::Disabled,
+        }
+    }
+
+    /// Why the tokens are withdrawn.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Role(_) => "role changed",
+            Self::Disabled(Some(_)) => "disabled",
+            Self::Disabled(None) => "enabled",
+        }
+    }
+}
+
+/// What came of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is made.
+    Done,
+    /// There is no such user.
+    NoUser,
+    /// Nobody who can log in would administer any more.
+    LastAdmin,
+}
+
+/// By what a new password may be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof<'a> {
+    /// The old one was right, and this is its hash.
+    Password(&'a str),
+    /// The hash of the secret of a reset.
+    Reset(&'a str),
+}
+
+const ADD: &str = "INSERT INTO users (id, username, skeleton, password_hash, role, created_at) \
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+
+/// Adds an account within a transaction.
+macro_rules! add {
+    ($executor:expr, $user:expr) => {
+        sqlx::query(ADD)
+            .bind(&$user.id)
+            .bind(&$user.username)
+            .bind(skeleton(&$user.username))
+            .bind(&$user.password_hash)
+            .bind(&$user.role)
+            .bind($user.created_at)
+            .execute($executor)
+            .await?
     };
 }
 
@@ -53,22 +113,44 @@ impl<'a> Accounts<'a> {
     /// Adds an account.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when the name is taken.
+    /// [`StoreError::Conflict`] when the name is taken or looks like one that is.
     pub async fn add(&self, user: &User, audit: &AuditEntry) -> Result<(), StoreError> {
         in_transaction!(&self.store.writer, transaction => {
-            sqlx::query(
-                "INSERT INTO users (id, username, password_hash, role, created_at) VALUES ($1, $2, $3, $4, $5)",
-            )
-            .bind(&user.id)
-            .bind(&user.username)
-            .bind(&user.password_hash)
-            .bind(&user.role)
-            .bind(user.created_at)
-            .execute(&mut *transaction)
-            .await?;
+            add!(&mut *transaction, user);
             insert_audit!(&mut *transaction, audit);
         });
         Ok(())
+    }
+
+    /// Adds an account for one use of an invitation; false if it holds no longer.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the name is taken or looks like one that is; then the
+    /// invitation is not used.
+    pub async fn add_invited(&self, user: &User, invitation: &str, audit: &AuditEntry) -> Result<bool, StoreError> {
+        const USE: &str = "UPDATE invitations SET uses_left = uses_left - 1 \
+                           WHERE id = $1 AND uses_left > 0 AND expires_at > $2";
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            let used = sqlx::query(USE).bind(invitation).bind(audit.at).execute(&mut *transaction).await?;
+            let is_used = used.rows_affected() == 1;
+            if is_used {
+                add!(&mut *transaction, user);
+                insert_audit!(&mut *transaction, audit);
+            }
+            is_used
+        }))
+    }
+
+    /// Whether a folded name is taken or looks like one that is.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn is_taken(&self, username: &str) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM users WHERE username = $1 OR skeleton = $2";
+        let count: i64 = on_db!(&self.store.reader, pool => {
+            sqlx::query_scalar(SQL).bind(username).bind(skeleton(username)).fetch_one(pool).await?
+        });
+        Ok(count > 0)
     }
 
     /// The account of this folded name.
@@ -91,14 +173,19 @@ impl<'a> Accounts<'a> {
         Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(id).fetch_optional(pool).await?))
     }
 
-    /// All accounts by name, at most `limit`.
+    /// Accounts by name, from the one after `after` on, at most `limit`: those whose name has
+    /// `search` in it, or whose id it is.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn list(&self, limit: i64) -> Result<Vec<User>, StoreError> {
-        const SQL: &str = "SELECT id, username, password_hash, role, created_at, disabled_at \
-                           FROM users ORDER BY username LIMIT $1";
-        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(limit).fetch_all(pool).await?))
+    pub async fn list(&self, search: &str, after: &str, limit: i64) -> Result<Vec<User>, StoreError> {
+        const SQL: &str = "SELECT id, username, password_hash, role, created_at, disabled_at FROM users \
+                           WHERE username > $1 AND (id = $2 OR username LIKE $3 ESCAPE '!') \
+                           ORDER BY username LIMIT $4";
+        let pattern = format!("%{}%", search.replace('!', "!!").replace('%', "!%").replace('_', "!_"));
+        Ok(on_db!(&self.store.reader, pool => {
+            sqlx::query_as(SQL).bind(after).bind(search).bind(pattern).bind(limit).fetch_all(pool).await?
+        }))
     }
 
     /// How many accounts have this role.
@@ -110,42 +197,120 @@ impl<'a> Accounts<'a> {
         Ok(on_db!(&self.store.reader, pool => sqlx::query_scalar(SQL).bind(role).fetch_one(pool).await?))
     }
 
-    /// Changes a role and withdraws the tokens that state the old one, personal ones too; logins go
-    /// on, and the next refresh states the new one. False if there is no such user.
+    /// Changes an account and withdraws all its tokens, personal ones too, all or nothing. Logins end
+    /// with the account; with another role they go on, and the next refresh states it.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn set_role(
+    pub async fn change(
         &self,
-        username: &str,
-        role: &str,
+        id: &str,
+        change: Change<'_>,
         withdrawn: &RevocationRecord,
         audit: &AuditEntry,
-    ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE users SET role = $1 WHERE username = $2";
-        change!(self.store, sqlx::query(SQL).bind(role).bind(username), withdrawn, audit, Ended::RoleChanged)
+    ) -> Result<Changed, StoreError> {
+        // Whoever changes an account waits here for the others, so no two can each leave the other
+        // one as the last.
+        const WAIT: &str = "UPDATE control SET serial = serial";
+        const OTHERS: &str = "SELECT COUNT(*) FROM users WHERE role = $1 AND disabled_at IS NULL AND id <> $2";
+        let keeps_admin = match change {
+            Change::Role(role) => role == ADMIN_ROLE,
+            Change::Disabled(since) => since.is_none(),
+        };
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            sqlx::query(WAIT).execute(&mut *transaction).await?;
+            let user: Option<(String, Option<i64>)> = sqlx::query_as("SELECT role, disabled_at FROM users WHERE id = $1")
+                .bind(id)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let others: i64 =
+                sqlx::query_scalar(OTHERS).bind(ADMIN_ROLE).bind(id).fetch_one(&mut *transaction).await?;
+            match user {
+                None => Changed::NoUser,
+                Some((role, None)) if role == ADMIN_ROLE && !keeps_admin && others == 0 => Changed::LastAdmin,
+                Some(_) => {
+                    let update = match change {
+                        Change::Role(role) => sqlx::query("UPDATE users SET role = $1 WHERE id = $2").bind(role),
+                        Change::Disabled(since) => {
+                            sqlx::query("UPDATE users SET disabled_at = $1 WHERE id = $2").bind(since)
+                        }
+                    };
+                    update.bind(id).execute(&mut *transaction).await?;
+                    revoke!(&mut *transaction, withdrawn);
+                    end_tokens!(transaction, withdrawn, change.ended());
+                    if change.ended() == Ended::Disabled {
+                        end_logins!(&mut *transaction, withdrawn, Ended::Disabled);
+                    }
+                    insert_audit!(&mut *transaction, audit);
+                    Changed::Done
+                }
+            }
+        }))
     }
 
-    /// Disables an account since a moment, or, with none, enables it again, withdraws all its tokens
-    /// and ends its logins; false if there is no such user.
+    /// Sets a new password, ends all logins and withdraws all tokens, if the proof still holds; a reset
+    /// that was offered ends. False if it does not hold.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn set_disabled(
+    pub async fn set_password(
         &self,
-        username: &str,
-        since_ms: Option<i64>,
+        id: &str,
+        proof: Proof<'_>,
+        hash: &str,
         withdrawn: &RevocationRecord,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        const SQL: &str = "UPDATE users SET disabled_at = $1 WHERE username = $2";
-        change!(
-            self.store,
-            sqlx::query(SQL).bind(since_ms).bind(username),
-            withdrawn,
-            audit,
-            Ended::Disabled,
-            Ended::Disabled
-        )
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            let set = match proof {
+                Proof::Password(old) => sqlx::query(
+                    "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3",
+                ).bind(hash).bind(id).bind(old),
+                Proof::Reset(secret_hash) => sqlx::query(
+                    "UPDATE users SET password_hash = $1 WHERE id = $2 AND EXISTS (SELECT 1 FROM password_resets \
+                     WHERE user_id = $2 AND secret_hash = $3 AND expires_at > $4)",
+                ).bind(hash).bind(id).bind(secret_hash).bind(audit.at),
+            };
+            let is_set = set.execute(&mut *transaction).await?.rows_affected() == 1;
+            if is_set {
+                sqlx::query("DELETE FROM password_resets WHERE user_id = $1").bind(id).execute(&mut *transaction).await?;
+                revoke!(&mut *transaction, withdrawn);
+                end_tokens!(transaction, withdrawn, Ended::PasswordChanged);
+                end_logins!(&mut *transaction, withdrawn, Ended::PasswordChanged);
+                insert_audit!(&mut *transaction, audit);
+            }
+            is_set
+        }))
+    }
+
+    /// Keeps the same password under another hash, unless it was changed meanwhile.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn renew_hash(&self, id: &str, old: &str, new: &str) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
+        Ok(on_db!(&self.store.writer, pool => {
+            sqlx::query(SQL).bind(new).bind(id).bind(old).execute(pool).await?.rows_affected() == 1
+        }))
+    }
+
+    /// Notes what names look like that were there before that was noted. Of two that look alike,
+    /// the older one keeps others away.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub(super) async fn note_skeletons(&self) -> Result<(), StoreError> {
+        const UNNOTED: &str = "SELECT id, username FROM users WHERE skeleton IS NULL ORDER BY id";
+        const NOTE: &str = "UPDATE users SET skeleton = $1 WHERE id = $2 \
+                            AND NOT EXISTS (SELECT 1 FROM users WHERE skeleton = $1)";
+        let unnoted: Vec<(String, String)> =
+            on_db!(&self.store.reader, pool => sqlx::query_as(UNNOTED).fetch_all(pool).await?);
+        for (id, username) in unnoted {
+            let skeleton = skeleton(&username);
+            on_db!(&self.store.writer, pool => {
+                sqlx::query(NOTE).bind(skeleton).bind(id).execute(pool).await?;
+            });
+        }
+        Ok(())
     }
 }

@@ -85,4 +85,11 @@ impl Store {
         on_db!(&self.writer, pool => insert_audit!(pool, entry));
         Ok(())
     }
+
+    /// User and object of all rows about this action with this result.
+    #[cfg(test)]
+    pub(crate) async fn audited(&self, action: &str, result: &str) -> Vec<(Option<String>, Option<String>)> {
+        const SQL: &str = "SELECT user_id, object FROM audit WHERE action = $1 AND result = $2 ORDER BY id";
+        on_db!(&self.reader, pool => sqlx::query_as(SQL).bind(action).bind(result).fetch_all(pool).await.unwrap())
+    }
 }

@@ -64,6 +64,8 @@ pub enum Ended {
     Disabled,
     /// The role that it states is not the account's any more.
     RoleChanged,
+    /// The password is another one.
+    PasswordChanged,
     /// The user has too many newer ones.
     Displaced,
 }
@@ -78,6 +80,7 @@ impl Ended {
             Self::Revoked => "revoked",
             Self::Disabled => "disabled",
             Self::RoleChanged => "role_changed",
+            Self::PasswordChanged => "password_changed",
             Self::Displaced => "displaced",
         }
     }

@@ -1,11 +1,14 @@
 //! One contract, two databases. Postgres takes part when COSYGATE_TEST_POSTGRES_URL names one;
 //! every test gets a schema of its own.
 
+/// Names, passwords, invitations, guesses.
+mod accounts;
 /// Generations, the queue and the books.
 mod jobs;
 /// Logins and personal access tokens.
 mod logins;
 
+use self::accounts::*;
 use self::jobs::*;
 use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
@@ -49,6 +52,11 @@ macro_rules! contract {
 
 contract! {
     accounts_have_unique_names
+    names_that_look_alike_are_one
+    the_last_admin_stays
+    a_password_is_set_by_one_proof
+    invitations_are_used_up
+    several_origins_count_guesses_together
     outputs_belong_to_their_owner
     history_comes_in_pages
     every_quota_holds
@@ -67,6 +75,8 @@ contract! {
     the_books_tell_what_is_wrong
     a_day_begins_where_the_user_is
     old_outputs_retire_by_role
+    voices_belong_to_their_owner
+    voices_are_bounded
     policies_count_up
     a_trial_is_not_in_force
     the_later_withdrawal_counts
@@ -127,12 +137,9 @@ async fn accounts_have_unique_names(store: Store) {
     assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
     assert_eq!(audit_rows(&store, "test").await, 1);
     assert_eq!(store.accounts().by_username("ada").await.unwrap(), Some(ada.clone()));
-    assert_eq!(store.accounts().by_id(&ada.id).await.unwrap(), Some(ada));
+    assert_eq!(store.accounts().by_id(&ada.id).await.unwrap(), Some(ada.clone()));
     assert_eq!(store.accounts().by_username("Ada").await.unwrap(), None);
-    assert!(store.accounts().set_role("ada", "admin", &withdrawn("ada", 5), &entry()).await.unwrap());
-    assert!(!store.accounts().set_role("bob", "admin", &withdrawn("bob", 5), &entry()).await.unwrap());
-    assert_eq!(store.accounts().count_of_role("admin").await.unwrap(), 1);
-    assert_eq!(store.accounts().list(10).await.unwrap().len(), 1);
+    assert_eq!(store.accounts().count_of_role("free").await.unwrap(), 1);
 }
 
 async fn outputs_belong_to_their_owner(store: Store) {
@@ -188,6 +195,84 @@ async fn old_outputs_retire_by_role(store: Store) {
     assert_eq!(upkeep.retire_outputs("premium", NOW_MS + 1, NOW_MS).await.unwrap(), 2);
     assert_eq!(upkeep.discarded(NOW_MS).await.unwrap().len(), 3);
     assert_eq!(audit_rows(&store, "retire").await, 3);
+}
+
+fn own_voice(id: &str, name: &str) -> OwnVoice {
+    OwnVoice {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        transcript: "Good morning.".to_owned(),
+        language: Some("en".to_owned()),
+        consent: "It is mine.".to_owned(),
+        consented_at: NOW_MS,
+        frames: 48_000,
+        sample_rate: 24_000,
+        bytes: 96_044,
+        sha256: "00".to_owned(),
+        created_at: NOW_MS,
+    }
+}
+
+async fn voices_belong_to_their_owner(store: Store) {
+    let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
+    let (hers, his) = (store.of(&ada), store.of(&bob));
+    hers.expect_recording("a", NOW_MS).await.unwrap();
+    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 1);
+    // Without a recording there is no voice, and nobody takes another one's.
+    let stolen = his.add_voice(&own_voice("a", "anna"), 9, &entry()).await;
+    assert!(matches!(stolen, Err(StoreError::RecordingGone)), "{stolen:?}");
+    assert_eq!(hers.add_voice(&own_voice("a", "anna"), 9, &entry()).await.unwrap(), VoiceChange::Done);
+    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap(), []);
+    assert_eq!(hers.voice("a").await.unwrap(), Some(own_voice("a", "anna")));
+    assert_eq!(hers.voice_named("anna").await.unwrap(), Some(own_voice("a", "anna")));
+    assert_eq!(hers.voices().await.unwrap(), [own_voice("a", "anna")]);
+
+    assert_eq!((his.voice("a").await.unwrap(), his.voice_named("anna").await.unwrap()), (None, None));
+    assert_eq!(his.voices().await.unwrap(), []);
+    assert_eq!(his.change_voice("a", Some("x"), None, &entry()).await.unwrap(), VoiceChange::Unknown);
+    assert!(!his.delete_voice("a", &entry()).await.unwrap());
+    // Names are one's own.
+    his.expect_recording("b", NOW_MS).await.unwrap();
+    assert_eq!(his.add_voice(&own_voice("b", "anna"), 9, &entry()).await.unwrap(), VoiceChange::Done);
+
+    assert_eq!(hers.change_voice("a", Some("eve"), None, &entry()).await.unwrap(), VoiceChange::Done);
+    assert_eq!(hers.change_voice("a", None, Some("Hello."), &entry()).await.unwrap(), VoiceChange::Done);
+    let changed = OwnVoice { transcript: "Hello.".to_owned(), ..own_voice("a", "eve") };
+    assert_eq!(hers.voice("a").await.unwrap(), Some(changed));
+    assert!(hers.delete_voice("a", &entry()).await.unwrap());
+    assert!(!hers.delete_voice("a", &entry()).await.unwrap());
+    let discarded = Discarded { id: "a".to_owned(), user_id: "ada".to_owned() };
+    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap(), [discarded]);
+    assert_eq!(audit_rows(&store, "test").await, 5);
+}
+
+async fn voices_are_bounded(store: Store) {
+    let ada = caller("ada", "free");
+    let add = async |id: String, name: String| {
+        let owned = store.of(&ada);
+        owned.expect_recording(&id, NOW_MS).await.unwrap();
+        owned.add_voice(&own_voice(&id, &name), 3, &entry()).await
+    };
+    // All at the same time: as many as allowed come to be, however they meet.
+    let adding = (0..8).map(|n| add(n.to_string(), format!("voice {n}")));
+    let outcomes = futures::future::join_all(adding).await;
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, Ok(VoiceChange::Done))).count();
+    assert_eq!((done, store.of(&ada).voices().await.unwrap().len()), (3, 3));
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Ok(VoiceChange::Done | VoiceChange::TooMany) | Err(StoreError::Conflict)))
+    );
+    // What came to nothing stays marked.
+    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 5);
+    let first = store.of(&ada).voices().await.unwrap().remove(0);
+    assert_eq!(add("x".to_owned(), first.name.clone()).await.unwrap(), VoiceChange::NameTaken);
+    let second = store.of(&ada).voices().await.unwrap().remove(1);
+    let taken = store.of(&ada).change_voice(&second.id, Some(&first.name), None, &entry()).await.unwrap();
+    assert_eq!(taken, VoiceChange::NameTaken);
+    assert!(store.of(&ada).delete_voice(&first.id, &entry()).await.unwrap());
+    assert_eq!(add("y".to_owned(), "again".to_owned()).await.unwrap(), VoiceChange::Done);
+    assert_eq!(add("z".to_owned(), "one more".to_owned()).await.unwrap(), VoiceChange::TooMany);
 }
 
 async fn policies_count_up(store: Store) {

@@ -11,15 +11,19 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream::{self, Stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::audio::{SAMPLE_RATE, sentence_pcm, sentences};
 use super::{Counters, Mode, Model, Seen, Shared};
 
 const END_OF_PROMPT: &str = "<|endofprompt|>";
+/// vLLM-Omni's route.
+const SPEECH: &str = "/v1/audio/speech";
 const PRESETS: [&str; 7] = ["中文女", "中文男", "日语男", "粤语女", "英文女", "英文男", "韩语女"];
 const MIN_SAMPLE_RATE: u32 = 16_000;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -38,6 +42,7 @@ const ROUTES: [(&str, &[&str]); 5] = [
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let inference = ROUTES.iter().fold(Router::new(), |router, (path, _)| router.route(path, get(speak).post(speak)));
     inference
+        .route(SPEECH, post(speak_openai))
         .route("/stub/mode", post(change_mode))
         .route("/stub/counters", get(show_counters))
         .fallback(async || detail(StatusCode::NOT_FOUND, "Not Found"))
@@ -59,6 +64,31 @@ async fn speak(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let path = request.uri().path().to_owned();
     let answering = Answering::new(&shared);
     let seen = read_form(path, request).await;
+    answer(&shared, answering, seen)
+}
+
+/// As vLLM-Omni: JSON in, PCM out, errors as JSON.
+async fn speak_openai(State(shared): State<Arc<Shared>>, Json(body): Json<BTreeMap<String, Value>>) -> Response {
+    let answering = Answering::new(&shared);
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    let audio = text("ref_audio").strip_prefix("data:audio/wav;base64,").and_then(|audio| STANDARD.decode(audio).ok());
+    let is_whole = !text("input").is_empty() && text("response_format") == "pcm" && !text("ref_text").is_empty();
+    let Some(audio) = audio.filter(|_| is_whole) else {
+        answering.finish();
+        let error = json!({"message": "ref_audio and ref_text are needed", "type": "BadRequestError", "code": 400});
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
+    };
+    let fields = [("tts_text", text("input")), ("prompt_text", text("ref_text"))];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut response =
+        answer(&shared, answering, Seen { path: SPEECH.to_owned(), fields, prompt_wav: Some(audio.into()) });
+    if response.status() == StatusCode::OK {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("audio/pcm"));
+    }
+    response
+}
+
+fn answer(shared: &Arc<Shared>, answering: Answering, seen: Seen) -> Response {
     shared.remember(seen.clone());
     let required = ROUTES.iter().find(|(path, _)| *path == seen.path).map_or(&[][..], |(_, fields)| fields);
     let missing: Vec<&str> = required.iter().copied().filter(|field| !seen.has(field)).collect();
@@ -102,7 +132,7 @@ fn judge(model: Model, seen: &Seen) -> Verdict<'_> {
     let text = field("tts_text");
     if let Some(audio) = &seen.prompt_wav {
         let prompt_field = match seen.path.as_str() {
-            "/inference_zero_shot" => "prompt_text",
+            "/inference_zero_shot" | SPEECH => "prompt_text",
             "/inference_cross_lingual" => "tts_text",
             _ => "instruct_text",
         };

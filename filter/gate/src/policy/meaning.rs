@@ -39,6 +39,9 @@ fn check_route(document: &Document, index: usize, route: &Route) -> Result<(), P
     if let Some(place) = repeated(&route.methods, PartialEq::eq) {
         return Err(refuse(format!("{at}/methods/{place}"), "stands twice"));
     }
+    if route.body_kb == Some(0) {
+        return Err(refuse(format!("{at}/body_kb"), "must be at least 1; leave it out for the role's"));
+    }
     if route.fresh_login_s == Some(0) {
         return Err(refuse(format!("{at}/fresh_login_s"), "must be at least 1, or no login would be recent enough"));
     }

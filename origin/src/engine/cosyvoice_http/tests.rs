@@ -17,14 +17,14 @@ const END: &[u8] = b"0\r\n\r\n";
 
 /// What a server does after it has read a request.
 #[derive(Clone)]
-enum Act {
+pub(crate) enum Act {
     Send(Vec<u8>),
     Wait(Duration),
     /// Waits until the client hangs up.
     AwaitHangUp,
 }
 
-fn send(bytes: &[u8]) -> Act {
+pub(crate) fn send(bytes: &[u8]) -> Act {
     Act::Send(bytes.to_vec())
 }
 
@@ -32,24 +32,24 @@ fn chunk(data: &[u8]) -> Act {
     Act::Send([format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat())
 }
 
-fn good(pcm: &[u8]) -> Vec<Act> {
+pub(crate) fn good(pcm: &[u8]) -> Vec<Act> {
     vec![send(CHUNKED), chunk(pcm), send(END)]
 }
 
-fn status(line: &str, body: &str) -> Vec<Act> {
+pub(crate) fn status(line: &str, body: &str) -> Vec<Act> {
     let length = body.len();
     vec![send(format!("HTTP/1.1 {line}\r\ncontent-length: {length}\r\n\r\n{body}").as_bytes())]
 }
 
 /// A server with one play for each request; the last one is repeated.
-struct Server {
+pub(crate) struct Server {
     url: String,
     requests: Arc<Mutex<Vec<String>>>,
     hang_ups: Arc<Mutex<usize>>,
 }
 
 impl Server {
-    async fn start(plays: Vec<Vec<Act>>) -> Self {
+    pub(crate) async fn start(plays: Vec<Vec<Act>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server = Self { url, requests: Arc::default(), hang_ups: Arc::default() };
@@ -69,7 +69,7 @@ impl Server {
         server
     }
 
-    fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -112,7 +112,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 }
 
 /// Settings with one reference voice, `anna`; the recording lives as long as the directory.
-fn settings(urls: &[&Server]) -> (tempfile::TempDir, EngineSettings) {
+pub(crate) fn settings(urls: &[&Server]) -> (tempfile::TempDir, EngineSettings) {
     let directory = tempfile::tempdir().unwrap();
     let audio_path = directory.path().join("anna.wav");
     std::fs::write(&audio_path, wav::file(&[0; 32_000], 16_000).unwrap()).unwrap();
@@ -129,15 +129,15 @@ fn settings(urls: &[&Server]) -> (tempfile::TempDir, EngineSettings) {
     (directory, settings)
 }
 
-fn voice(source: VoiceSource) -> VoiceSettings {
+pub(crate) fn voice(source: VoiceSource) -> VoiceSettings {
     VoiceSettings { id: "anna".into(), name: "Anna".into(), languages: vec![], description: String::new(), source }
 }
 
-fn say(text: &str) -> Utterance {
-    Utterance { text: text.into(), voice: "anna".into(), instruct: None, speed: 1.0 }
+pub(crate) fn say(text: &str) -> Utterance {
+    Utterance { text: text.into(), voice: "anna".into(), reference: None, instruct: None, speed: 1.0 }
 }
 
-async fn spoken(settings: &EngineSettings, utterance: Utterance) -> Result<Vec<u8>, EngineError> {
+pub(crate) async fn spoken(settings: &EngineSettings, utterance: Utterance) -> Result<Vec<u8>, EngineError> {
     engine::build(settings).unwrap().speak(utterance).await?.collect(1_000_000).await
 }
 

@@ -10,7 +10,7 @@ use crate::engine::{self, EngineError, EngineSettings, Utterance, wav};
 const RATE: u32 = 24_000;
 
 fn say(text: &str) -> Utterance {
-    Utterance { text: text.into(), voice: "robot".into(), instruct: None, speed: 1.0 }
+    Utterance { text: text.into(), voice: "robot".into(), reference: None, instruct: None, speed: 1.0 }
 }
 
 async fn spoken(utterance: Utterance) -> Result<Vec<u8>, EngineError> {

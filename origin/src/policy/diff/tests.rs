@@ -32,19 +32,21 @@ fn full() -> Value {
             "free": {
                 "requests": {"per_minute": 30, "burst": 10}, "body_kb": 256, "in_flight": 8, "jobs_running": 1,
                 "jobs_queued": 5, "weight": 1, "characters_per_request": 500, "characters_per_day": 5000,
-                "generations_per_day": 50, "audio_seconds_per_day": 600, "storage_mb": 200, "retention_days": 7
+                "generations_per_day": 50, "audio_seconds_per_day": 600, "storage_mb": 200, "retention_days": 7,
+                "voices": 2
             },
             "premium": {
                 "requests": {"per_minute": 60, "burst": 20}, "body_kb": 256, "jobs_running": 1,
                 "characters_per_request": 500, "characters_per_day": 5000, "generations_per_day": 50,
-                "storage_mb": 200, "retention_days": 7
+                "storage_mb": 200, "retention_days": 7, "voices": 2
             }
         },
         "routes": [
             {"path": "/", "methods": ["GET"], "public": true},
             {
                 "path": "/api/generate", "methods": ["POST"], "roles": ["free"], "scopes": ["speech"], "cost": 2,
-                "limit": {"by": "user", "per_minute": 10, "burst": 2}, "fresh_login_s": 900, "metered": true
+                "limit": {"by": "user", "per_minute": 10, "burst": 2}, "fresh_login_s": 900, "body_kb": 2048,
+                "metered": true
             },
             {"path": "/api/live", "methods": ["GET"], "roles": ["free", "premium"], "websocket": true},
             {"prefix": "/api/outputs/", "methods": ["GET", "DELETE"], "roles": ["free", "premium"]}
@@ -54,7 +56,7 @@ fn full() -> Value {
             "public_body_kb": 32, "announce": false, "trusted_hops": 1
         },
         "cors": {"origins": ["https://app.example"], "max_age_s": 60},
-        "registration": {"open": true, "role": "free"},
+        "registration": {"open": true, "invitations": true, "role": "free"},
         "identity": {"lifetime_s": 20, "sealed": false},
         "revocation": {
             "issuers": {"https://idp.example": 1_700_000_000}, "users": {"u-1": 1_700_000_001},
@@ -233,6 +235,7 @@ fn routes_and_who_may_call_them() {
             "route POST /api/generate: calls counted by user → no limit"
         ]
     );
+    assert_eq!(generate("body_kb", Value::Null), ["route POST /api/generate: request body 2048 KiB → as elsewhere"]);
     assert_eq!(
         generate("metered", json!(false)),
         ["route POST /api/generate: calls are not charged to the day's quota"]
@@ -301,6 +304,7 @@ fn everything_else() {
         ["token id t-2: tokens issued before second 18446744073709551615 are refused"]
     );
     assert_eq!(said("/registration/open", json!(false)), ["registration closed"]);
+    assert_eq!(said("/registration/invitations", json!(false)), ["registration by invitation closed"]);
     assert_eq!(said("/registration/role", json!("premium")), ["role of a new account free → premium"]);
     assert_eq!(said("/identity/sealed", json!(true)), ["the header of the caller is sealed"]);
     assert_eq!(said("/rev", json!(8)), ["revision 7 → 8"]);

@@ -65,6 +65,7 @@ pub(super) const ROLE: Table = &[
     ("/audio_seconds_per_day", or("no bound", "audio", "seconds per day")),
     ("/storage_mb", value("storage", "MiB")),
     ("/retention_days", value("outputs kept for", "days")),
+    ("/voices", or("0", "voices of their own", "")),
 ];
 
 pub(super) const ROUTE: Table = &[
@@ -74,6 +75,7 @@ pub(super) const ROUTE: Table = &[
     ("/limit/burst", or("no limit", "burst", "")),
     ("/limit/by", or("no limit", "calls counted by", "")),
     ("/fresh_login_s", or("any", "age of the login", "seconds")),
+    ("/body_kb", or("as elsewhere", "request body", "KiB")),
     (
         "/websocket",
         Words::Switch {
@@ -90,6 +92,10 @@ pub(super) const ROUTE: Table = &[
 pub(super) const DOCUMENT: Table = &[
     ("/rev", value("revision", "")),
     ("/registration/open", Words::Switch { on: "registration opened", off: "registration closed" }),
+    (
+        "/registration/invitations",
+        Words::Switch { on: "registration by invitation opened", off: "registration by invitation closed" },
+    ),
     ("/registration/role", value("role of a new account", "")),
     (
         "/identity/sealed",

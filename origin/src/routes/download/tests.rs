@@ -1,34 +1,7 @@
 use serde_json::json;
 
-use super::{Wanted, part};
+use crate::audio::Format;
 use crate::test_app::{ADA, Mood, Reply, TestApp};
-
-#[test]
-fn one_range_is_understood() {
-    let size = 100;
-    for (range, expected) in [
-        ("bytes=0-9", Wanted::Part(0..10)),
-        ("bytes=0-0", Wanted::Part(0..1)),
-        ("Bytes=90-", Wanted::Part(90..100)),
-        ("bytes=-10", Wanted::Part(90..100)),
-        ("bytes=-1000", Wanted::Part(0..100)),
-        ("bytes=0-99999999999999999999999", Wanted::Part(0..100)),
-        ("bytes=100-", Wanted::Outside),
-        ("bytes=99999999999999999999999-", Wanted::Outside),
-        ("bytes=-0", Wanted::Outside),
-        ("bytes=9-0", Wanted::Whole),
-        ("bytes=0-9,20-29", Wanted::Whole),
-        ("bytes=-", Wanted::Whole),
-        ("bytes=a-b", Wanted::Whole),
-        ("bytes=+1-2", Wanted::Whole),
-        ("items=0-9", Wanted::Whole),
-        ("bytes", Wanted::Whole),
-        ("", Wanted::Whole),
-    ] {
-        assert_eq!(part(range, size), expected, "{range}");
-    }
-    assert_eq!(part("bytes=0-", 0), Wanted::Outside);
-}
 
 /// Longer than two pieces.
 const SAMPLES: usize = 300_000;
@@ -110,4 +83,31 @@ async fn parts_conditions_and_refusals() {
     let outside = fetch(&app, "GET", &target, &[("range", "bytes=99999999-")]).await;
     assert_eq!((outside.status.as_u16(), outside.code().as_str()), (416, "range_invalid"));
     assert_eq!(outside.header("content-range"), format!("bytes */{SIZE}"));
+}
+
+#[tokio::test]
+async fn every_format_is_served_whole_and_in_part() {
+    let (app, target) = with_output().await;
+    for format in Format::ALL {
+        let target = format!("{target}?format={format}");
+        let whole = fetch(&app, "GET", &target, &[]).await;
+        assert_eq!((whole.status.as_u16(), whole.header("content-type")), (200, format.media_type()));
+        assert_eq!(whole.header("content-length"), whole.body.len().to_string());
+        assert_eq!((whole.header("x-audio-sample-rate"), whole.header("x-audio-seconds")), ("24000", "12.5"));
+        assert!(whole.header("content-disposition").ends_with(&format!(".{format}\"")));
+        let etag = whole.header("etag").to_owned();
+        let part = fetch(&app, "GET", &target, &[("range", "bytes=10-109"), ("if-range", &etag)]).await;
+        assert_eq!((part.status.as_u16(), part.body.as_ref()), (206, &whole.body[10..110]), "{format}");
+        let head = fetch(&app, "HEAD", &target, &[]).await;
+        assert_eq!((head.header("content-length"), head.body.len()), (whole.header("content-length"), 0));
+        assert_eq!(fetch(&app, "GET", &target, &[("if-none-match", &etag)]).await.status.as_u16(), 304);
+        let outside = fetch(&app, "GET", &target, &[("range", "bytes=99999999-")]).await;
+        assert_eq!(outside.header("content-range"), format!("bytes */{}", whole.body.len()));
+    }
+    let tags = ["wav", "mp3"].map(|format| format!("{target}?format={format}"));
+    let [wav, mp3] = [fetch(&app, "HEAD", &tags[0], &[]).await, fetch(&app, "HEAD", &tags[1], &[]).await];
+    assert_ne!(wav.header("etag"), mp3.header("etag"));
+    let aac = fetch(&app, "GET", &format!("{target}?format=aac"), &[]).await;
+    assert_eq!(aac.code(), "request_invalid");
+    assert!(aac.json()["detail"].as_str().unwrap().contains("wav, pcm, flac, opus, mp3"), "{aac:?}");
 }

@@ -44,6 +44,8 @@ async fn wrong_requests_are_explained_and_cost_nothing() {
         (json!({"text": "x", "project_id": "a/b"}), "project_id must be"),
         (json!({"text": "x", "project_id": ""}), "project_id must be"),
         (json!({"text": "x", "colour": "red"}), "unknown field `colour`"),
+        (json!({"text": "x", "format": "aac"}), "must be one of wav, pcm, flac, opus, mp3"),
+        (json!({"text": "x", "format": "mp3", "stream": true}), "stream sends WAV"),
         (json!({"voice": "first"}), "missing field `text`"),
     ] {
         let reply = app.generate(ADA, body).await;
@@ -51,6 +53,10 @@ async fn wrong_requests_are_explained_and_cost_nothing() {
         assert!(reply.json()["detail"].as_str().unwrap().contains(reason), "{reason}: {reply:?}");
     }
     assert_nothing_is_left(&app).await;
+    let made = app.generate(ADA, json!({"text": "x", "format": "mp3"})).await.json();
+    assert_eq!(made["audio_url"], format!("/download/{}?format=mp3", made["id"].as_str().unwrap()));
+    let jobs = app.get(ADA, "/api/jobs").await.json();
+    assert_eq!(jobs["jobs"][0]["audio_url"], made["audio_url"]);
     let alias = app.generate(ADA, json!({"text": "é".repeat(500), "voice_type": "second"})).await.json();
     assert_eq!((&alias["voice"], &alias["characters"]), (&json!("second"), &json!(500)));
 }
@@ -240,6 +246,8 @@ async fn the_same_key_makes_it_once() {
     assert_eq!((first.status.as_u16(), &first.body), (200, &later.body));
     let other = keyed(&app, "k", &json!({"text": "bye"})).await;
     assert_eq!((other.status.as_u16(), other.code().as_str()), (409, "idempotency_conflict"));
+    let encoded = keyed(&app, "k", &json!({"text": "hello", "format": "mp3"})).await;
+    assert_eq!(encoded.code(), "idempotency_conflict");
     let live = keyed(&app, "k", &json!({"text": "hello", "stream": true})).await;
     assert_eq!(live.code(), "idempotency_conflict");
     // Even when it has been deleted since, it is not made twice.

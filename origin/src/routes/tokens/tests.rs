@@ -9,7 +9,7 @@ use gate::{Gate, Verdict, judge};
 use serde_json::{Value, json};
 
 use crate::policy::environment_secret;
-use crate::store::{AuditEntry, RevocationRecord, Whose};
+use crate::store::{AuditEntry, Change, RevocationRecord, Whose};
 use crate::test_app::{NOW_MS, Reply, TestApp};
 
 const LOGIN: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -134,7 +134,7 @@ async fn a_changed_role_and_a_withdrawn_user_take_the_tokens_along() {
         reason: String::new(),
     };
     let audit = AuditEntry::of_system(NOW_MS, "test");
-    assert!(app.app.store.accounts().set_role("ada", "premium", &record(), &audit).await.unwrap());
+    app.app.store.accounts().change(&ada, Change::Role("premium"), &record(), &audit).await.unwrap();
     app.app.clock.advance(DAY_MS);
     crate::upkeep::once(&app.app).await.unwrap();
     assert_eq!(at_the_edge(&app, text(&token, "token"), "GET", "/api/me").await, Err("token_revoked"));
@@ -148,7 +148,7 @@ async fn a_changed_role_and_a_withdrawn_user_take_the_tokens_along() {
     crate::upkeep::once(&app.app).await.unwrap();
     assert_eq!(at_the_edge(&app, text(&token, "token"), "GET", "/api/me").await, Err("token_revoked"));
     assert_eq!(listed(&app, &ada).await[0]["ended_why"], "revoked");
-    app.app.store.accounts().set_disabled("ada", Some(NOW_MS), &record(), &audit).await.unwrap();
+    app.app.store.accounts().change(&ada, Change::Disabled(Some(NOW_MS)), &record(), &audit).await.unwrap();
     assert_eq!(make(&app, &ada, json!({"name": "x"})).await.code(), "token_revoked");
 }
 

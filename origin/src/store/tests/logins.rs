@@ -115,7 +115,8 @@ pub(super) async fn tokens_state_what_the_account_is(store: Store) {
     assert_eq!(add(&token("free", NOW_MS)).await, Added::Overtaken);
     let second = token("free", NOW_MS + 1000);
     assert_eq!(add(&second).await, Added::Yes);
-    assert!(store.accounts().set_role("ada", "admin", &withdrawn(&ada.id, NOW_MS / 1000 + 2), &entry()).await.unwrap());
+    let withdrawal = withdrawn(&ada.id, NOW_MS / 1000 + 2);
+    store.accounts().change(&ada.id, Change::Role("admin"), &withdrawal, &entry()).await.unwrap();
     assert_eq!(told().await.len(), 2);
     let third = token("admin", NOW_MS + 2000);
     assert_eq!(add(&third).await, Added::Yes);

@@ -89,6 +89,7 @@ fn every_route_can_be_reached() {
     refused("/routes/0/methods", json!(["GET", "POST", "GET"]), "/routes/0/methods/2", "stands twice");
     let dots = json!({"path": "/a/../b", "methods": ["GET"], "public": true});
     refused("/routes/-", dots, "/routes/3", "no request could ever match it");
+    refused("/routes/1/body_kb", json!(0), "/routes/1/body_kb", "must be at least 1");
     refused("/routes/1/fresh_login_s", json!(0), "/routes/1/fresh_login_s", "no login would be recent enough");
 
     // The most specific pattern decides, so none of these hides another.

@@ -1,4 +1,4 @@
-//! One utterance at CosyVoice: its pieces of text one after the other, as one stream of audio.
+//! One utterance at a server: its pieces of text one after the other, as one stream of audio.
 //!
 //! The server answers 200 before it begins to work, so the status proves nothing. What counts is
 //! how the body ends.
@@ -15,8 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::super::slots::Slot;
 use super::super::speech::{self, Session};
 use super::super::{EngineError, RETRY_AFTER_SECONDS};
-use super::Server;
-use super::prompt::Prompt;
+use super::{Ask, Server};
 
 /// Pause before the only address there is gets a second chance.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -26,7 +25,7 @@ const MAX_ERROR_BYTES: usize = 16 * 1024;
 pub(super) struct Work {
     server: Arc<Server>,
     slot: Slot,
-    prompt: Prompt,
+    ask: Arc<dyn Ask>,
     texts: VecDeque<String>,
     reply: Option<Reply>,
     may_retry: bool,
@@ -46,7 +45,7 @@ struct Reply {
 
 /// What went wrong with one request.
 #[derive(Debug)]
-enum Fault {
+pub(in crate::engine) enum Fault {
     /// There was no connection, or it was lost before the answer began, or a proxy said so.
     Unreachable(String),
     /// Connected, but no audio in time.
@@ -58,19 +57,18 @@ enum Fault {
 }
 
 impl Work {
-    pub(super) fn new(server: Arc<Server>, slot: Slot, prompt: Prompt, texts: VecDeque<String>) -> Self {
+    pub(super) fn new(server: Arc<Server>, slot: Slot, ask: Arc<dyn Ask>, texts: VecDeque<String>) -> Self {
         let deadline = Instant::now() + server.limits.deadline;
         let bytes_left = server.limits.max_bytes;
-        Self { server, slot, prompt, texts, reply: None, may_retry: true, deadline, bytes_left }
+        Self { server, slot, ask, texts, reply: None, may_retry: true, deadline, bytes_left }
     }
 
     /// Sends the request for `text`.
     async fn ask(&self, text: &str) -> Result<Result<Reply, Fault>, EngineError> {
         let limits = &self.server.limits;
-        let form = self.prompt.form(text)?;
         let address = self.server.addresses.get(self.slot.address()).map_or("", String::as_str);
         let patience_ends = (Instant::now() + limits.first_byte).min(self.deadline);
-        let request = self.server.client.post(format!("{address}{}", self.prompt.path())).multipart(form);
+        let request = self.ask.request(&self.server.client, address, text)?;
         let Ok(answer) = timeout_at(patience_ends, request.send()).await else {
             return Ok(Err(Fault::Silent("it did not answer in time".to_owned())));
         };
@@ -108,6 +106,8 @@ impl Work {
     /// Decides whether to ask again, which is right once and only before the first byte of a
     /// piece: later, its beginning would be heard twice.
     async fn retry(&mut self, fault: &Fault, before_audio: bool) -> bool {
+        // A server that refuses a request is well.
+        self.slot.report(matches!(fault, Fault::Refused(_)));
         if !before_audio || !self.may_retry || matches!(fault, Fault::Refused(_)) {
             return false;
         }
@@ -144,7 +144,10 @@ impl Session for Work {
                     self.reply = Some(reply);
                     return Ok(Some(samples));
                 }
-                Ok(None) => drop(self.texts.pop_front()),
+                Ok(None) => {
+                    self.slot.report(true);
+                    drop(self.texts.pop_front());
+                }
                 Err(fault) if self.retry(&fault, before_audio).await => {
                     tracing::warn!(?fault, "the speech engine failed early; asking once more");
                 }
@@ -252,7 +255,7 @@ async fn read_problem(mut response: Response) -> String {
 }
 
 /// The whole chain of causes on one line; reqwest's own message stops at the first.
-pub(super) fn describe(error: reqwest::Error) -> String {
+pub(in crate::engine) fn describe(error: reqwest::Error) -> String {
     let mut line = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {

@@ -1,24 +1,42 @@
-//! From the rate at which espeak-ng speaks to the rate of everything else.
+//! From one sample rate to another.
 
 use rubato::audioadapter_buffers::owned::InterleavedOwned;
 use rubato::{Fft, FixedSync, Resampler};
 
-use super::super::EngineError;
+use super::AudioError;
 
 const CHUNK_FRAMES: usize = 1024;
 
 /// Resamples 16-bit little-endian mono PCM. The same input always gives the same output.
-pub(super) fn resample(pcm: &[u8], from_hz: u32, to_hz: u32) -> Result<Vec<u8>, EngineError> {
+///
+/// # Errors
+/// The rates do not go together.
+pub fn resample(pcm: &[u8], from_hz: u32, to_hz: u32) -> Result<Vec<u8>, AudioError> {
     if from_hz == to_hz || pcm.is_empty() {
         return Ok(pcm.to_vec());
     }
     let (samples, _) = pcm.as_chunks::<2>();
     let samples: Vec<f32> = samples.iter().map(|sample| f32::from(i16::from_le_bytes(*sample))).collect();
+    Ok(to_pcm(&resample_floats(samples, from_hz, to_hz)?))
+}
+
+/// Resamples one channel.
+///
+/// # Errors
+/// The rates do not go together.
+pub(super) fn resample_floats(samples: Vec<f32>, from_hz: u32, to_hz: u32) -> Result<Vec<f32>, AudioError> {
+    if from_hz == to_hz {
+        return Ok(samples);
+    }
     let frames = samples.len();
-    let resampled = convert(samples, frames, from_hz as usize, to_hz as usize)
-        .map_err(|error| EngineError::failed(format!("its audio cannot be resampled: {error}")))?;
+    convert(samples, frames, from_hz as usize, to_hz as usize)
+        .map_err(|error| AudioError(format!("it cannot be resampled: {error}")))
+}
+
+/// 16-bit little-endian PCM of samples that are as large as its own.
+pub(super) fn to_pcm(samples: &[f32]) -> Vec<u8> {
     // A float-to-integer cast saturates, so a peak that overshoots is clipped, never wrapped.
-    Ok(resampled.iter().flat_map(|sample| (sample.round() as i16).to_le_bytes()).collect())
+    samples.iter().flat_map(|sample| (sample.round() as i16).to_le_bytes()).collect()
 }
 
 fn convert(

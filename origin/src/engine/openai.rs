@@ -1,0 +1,108 @@
+//! Servers of OpenAI's speech API that take a reference recording with the request: vLLM-Omni and
+//! SGLang-Omni (`POST /v1/audio/speech` with `ref_audio` and `ref_text`).
+//!
+//! They can also keep voices, in one namespace for all their clients. That is never used here.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::future::BoxFuture;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Map, Value, json};
+
+use super::http::{Ask, Pool, Speakers};
+use super::prompt::{Speaker, system_prompt};
+use super::{
+    Abilities, CosyVoiceMode, CosyVoiceModel, Engine, EngineError, EngineSettings, SettingsError, Speech, Utterance,
+    Voice,
+};
+
+/// The engine.
+pub(super) struct OpenAi {
+    pool: Pool,
+    stock: Speakers,
+    model: CosyVoiceModel,
+    served_model: String,
+    can_clone: bool,
+}
+
+/// A request but for the text.
+struct Request(Map<String, Value>);
+
+impl OpenAi {
+    /// Expects settings that are valid.
+    pub(super) fn new(settings: &EngineSettings) -> Result<Self, SettingsError> {
+        Ok(Self {
+            pool: Pool::new(settings)?,
+            stock: Speakers::read(settings)?,
+            model: settings.model,
+            served_model: settings.served_model.clone(),
+            can_clone: settings.mode != CosyVoiceMode::Sft,
+        })
+    }
+
+    async fn begin(&self, utterance: Utterance) -> Result<Speech, EngineError> {
+        utterance.check(self.abilities())?;
+        let speaker = self.stock.of(&utterance)?;
+        self.pool.speak(&utterance.text, self.request(&speaker, utterance.speed)).await
+    }
+
+    fn request(&self, speaker: &Speaker, speed: f32) -> Request {
+        let mut body = Map::new();
+        let mut set = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+        set("model", json!(self.served_model));
+        set("response_format", json!("pcm"));
+        if (speed - 1.0).abs() > f32::EPSILON {
+            set("speed", json!(speed));
+        } else {
+            // These servers change the speed of whole audio only.
+            set("stream", json!(true));
+            set("stream_format", json!("audio"));
+        }
+        match speaker {
+            Speaker::Preset { speaker_id } => set("voice", json!(speaker_id)),
+            Speaker::Reference { audio, transcript } => {
+                set("ref_audio", json!(format!("data:audio/wav;base64,{}", STANDARD.encode(audio))));
+                set("ref_text", json!(format!("{}{transcript}", system_prompt(self.model))));
+            }
+        }
+        Request(body)
+    }
+}
+
+impl Ask for Request {
+    fn request(&self, client: &Client, address: &str, text: &str) -> Result<RequestBuilder, EngineError> {
+        let mut body = self.0.clone();
+        body.insert("input".to_owned(), json!(text));
+        Ok(client.post(format!("{address}/v1/audio/speech")).json(&body))
+    }
+}
+
+impl Engine for OpenAi {
+    fn name(&self) -> &'static str {
+        "openai"
+    }
+
+    fn voices(&self) -> &[Voice] {
+        self.stock.voices()
+    }
+
+    fn notice(&self) -> Option<&str> {
+        None
+    }
+
+    /// CosyVoice3 has no instructions here: its prompt is system prompt and transcript.
+    fn abilities(&self) -> Abilities {
+        Abilities { speed: true, instruct: false, reference: self.can_clone }
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.pool.check())
+    }
+
+    fn speak(&self, utterance: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {
+        Box::pin(self.begin(utterance))
+    }
+}
+
+#[cfg(test)]
+mod tests;
