@@ -1,10 +1,11 @@
 //! `POST /v1/audio/speech`: speaks a text and answers with the audio, as OpenAI's API does. It
-//! costs, is kept and is counted like any generation.
+//! costs, is kept and is counted like any generation. WAV and PCM are sent while they are made.
 
 use std::sync::Arc;
 
 use axum::body::Body as HttpBody;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LOCATION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -22,7 +23,7 @@ use crate::caller::Caller;
 use crate::input::JsonBody;
 use crate::openai::{MODELS, PCM_RATE, VOICES};
 use crate::problem::Refusal;
-use crate::speech;
+use crate::speech::{self, Live, Order};
 use crate::store::Output;
 use crate::voices;
 
@@ -76,8 +77,10 @@ fn usual_format() -> Format {
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Refusal> {
+    let key = generate::idempotency_key(&headers)?;
     let model = body.model.as_str();
     if model != app.engine.name() && !MODELS.contains(&model) {
         let model: String = model.chars().take(64).collect();
@@ -87,8 +90,13 @@ pub(super) async fn handler(
     let (Voice::Name(wanted) | Voice::Object { id: wanted }) = body.voice;
     let voice = choose(&app, &caller, &wanted).await?;
     let order = generate::order(&app, &caller, body.input, voice, body.instructions, body.speed)?;
-    let (output, audio) = spoken(&app, &caller, order, format).await?;
-    let place = [(CONTENT_LOCATION, generate::audio_url(&output.id, format))];
+    let order = Order { format, ..order };
+    if stream_format == StreamFormat::Audio && comes_live(&app, format) {
+        let live = speech::stream(&app, &caller, &order, key).await?;
+        return Ok(if format == Format::Wav { generate::live(live) } else { samples(live) });
+    }
+    let (output, audio) = spoken(&app, &caller, &order, key).await?;
+    let place = [(CONTENT_LOCATION, speech::audio_url(&output.id, format))];
     Ok(match stream_format {
         StreamFormat::Audio => (place, [(CONTENT_TYPE, format.media_type())], audio).into_response(),
         StreamFormat::Sse => (place, [(CONTENT_TYPE, "text/event-stream")], events(&output, audio)).into_response(),
@@ -106,14 +114,35 @@ async fn choose(app: &App, caller: &Caller, wanted: &str) -> Result<String, Refu
     }
 }
 
-/// Speaks to the end. Where audio is sent while it is made, this is what changes.
+/// Whether the audio can be sent while it is made. Formats of encoders need the whole, and so
+/// does resampling.
+fn comes_live(app: &App, format: Format) -> bool {
+    match format {
+        Format::Wav => true,
+        Format::Pcm => app.settings.engine.sample_rate_hz == PCM_RATE,
+        Format::Flac | Format::Opus | Format::Mp3 => false,
+    }
+}
+
+/// Samples alone, while they are made.
+fn samples(live: Live) -> Response {
+    let place = (CONTENT_LOCATION, speech::audio_url(&live.id, Format::Pcm));
+    let kind = (CONTENT_TYPE, Format::Pcm.media_type().to_owned());
+    ([place, kind], HttpBody::from_stream(live.pcm)).into_response()
+}
+
+/// Speaks to the end.
 async fn spoken(
     app: &Arc<App>,
     caller: &Caller,
-    order: speech::Order,
-    format: Format,
+    order: &Order,
+    key: Option<String>,
 ) -> Result<(Output, Bytes), Refusal> {
-    let output = speech::generate(app, caller, order).await?;
+    let id = speech::enqueue(app, caller, order, key).await?;
+    speech::wait(app, caller, &id).await?;
+    // It may have been deleted since, if this is a repetition.
+    let output = app.store.of(caller).output(&id).await?.ok_or_else(speech::deleted)?;
+    let format = order.format;
     let audio = download::encoded(app, caller, &output, format).await?;
     let sample_rate = u32::try_from(output.sample_rate).unwrap_or_default();
     if format != Format::Pcm || sample_rate == PCM_RATE {
