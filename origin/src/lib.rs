@@ -12,6 +12,8 @@ pub mod accounts;
 pub mod answer;
 /// Putting the parts together, serving, stopping.
 pub mod app;
+/// Several outputs as one file.
+pub mod archive;
 /// Audio files: decoding, measuring, encoding.
 pub mod audio;
 /// Checkpoints of the audit, and its verifier.

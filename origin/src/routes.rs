@@ -5,6 +5,7 @@ mod admin_invitations;
 mod admin_policy;
 mod admin_revocations;
 mod admin_users;
+mod archive;
 mod audit;
 mod download;
 mod edge_bundle;
@@ -47,6 +48,7 @@ use axum::routing::{delete, get, post};
 use gate::Code;
 
 pub use audit::view as audit_view;
+pub(crate) use download::encoded;
 
 use crate::app::App;
 use crate::problem::Refusal;
@@ -92,6 +94,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(openai_models::handler))
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/delete", post(outputs::delete))
+        .route("/api/outputs/zip", post(archive::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/api/outputs/{id}/share", post(share::post))
         .route("/api/shares", get(share::list))

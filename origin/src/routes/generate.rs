@@ -7,16 +7,13 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 use gate::Code;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::app::App;
-use crate::audio::Format;
+use crate::audio::{self, Format};
 use crate::caller::Caller;
-use crate::engine::wav;
 use crate::input::JsonBody;
 use crate::problem::Refusal;
 use crate::speech::{self, Live, Order};
@@ -64,7 +61,7 @@ pub(super) async fn handler(
     let is_live = body.stream;
     let order = read(&app, &caller, body).await?;
     if is_live {
-        return Ok(live(speech::stream(&app, &caller, &order, key).await?));
+        return live(&app, &caller, &order, key).await;
     }
     let id = speech::enqueue(&app, &caller, &order, key).await?;
     if prefers_async(&headers) {
@@ -78,12 +75,14 @@ pub(super) async fn handler(
     Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
-/// A WAV file whose end is not known yet.
-pub(super) fn live(live: Live) -> Response {
-    let header = Bytes::copy_from_slice(&wav::live_header(live.sample_rate));
-    let file = stream::once(async { Ok(header) }).chain(live.pcm);
-    let headers = [(CONTENT_TYPE, "audio/wav".to_owned()), (CONTENT_LOCATION, format!("/download/{}", live.id))];
-    (headers, axum::body::Body::from_stream(file)).into_response()
+/// A file whose end is not known yet.
+async fn live(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<String>) -> Result<Response, Refusal> {
+    let Live { id, sample_rate, pcm } = speech::stream(app, caller, order, key).await?;
+    let file = audio::live(order.format, sample_rate, pcm, &app.audio).map_err(Refusal::internal)?;
+    let file = file.ok_or_else(|| Refusal::internal("a format that needs the whole was let through"))?;
+    let media_type = order.format.media_type().to_owned();
+    let headers = [(CONTENT_TYPE, media_type), (CONTENT_LOCATION, speech::audio_url(&id, order.format))];
+    Ok((headers, axum::body::Body::from_stream(file)).into_response())
 }
 
 /// The client's name for what it wants done once
@@ -113,8 +112,12 @@ async fn read(app: &App, caller: &Caller, body: Body) -> Result<Order, Refusal> 
     if body.voice.is_some() && body.voice_type.is_some() {
         return Err(invalid("voice and voice_type are the same; give one.".to_owned()));
     }
-    if body.stream && body.format != Format::Wav {
-        return Err(invalid("stream sends WAV as it is made; leave format out, or fetch the audio later.".to_owned()));
+    if body.stream && !audio::comes_live(body.format, app.settings.engine.sample_rate_hz) {
+        let formats = Format::ALL.iter().filter(|one| audio::comes_live(**one, app.settings.engine.sample_rate_hz));
+        let formats: Vec<&str> = formats.map(|one| one.name()).collect();
+        let detail =
+            format!("While it is made, audio comes as one of {}; fetch another format later.", formats.join(", "));
+        return Err(invalid(detail));
     }
     let is_label = |label: &String| {
         (1..=MAX_PROJECT_ID).contains(&label.len())

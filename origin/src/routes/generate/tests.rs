@@ -46,7 +46,10 @@ async fn wrong_requests_are_explained_and_cost_nothing() {
         (json!({"text": "x", "project_id": ""}), "project_id must be"),
         (json!({"text": "x", "colour": "red"}), "unknown field `colour`"),
         (json!({"text": "x", "format": "aac"}), "must be one of wav, pcm, flac, opus, mp3"),
-        (json!({"text": "x", "format": "mp3", "stream": true}), "stream sends WAV"),
+        (
+            json!({"text": "x", "format": "flac", "stream": true}),
+            "While it is made, audio comes as one of wav, pcm, opus, mp3",
+        ),
         (json!({"voice": "first"}), "missing field `text`"),
     ] {
         let reply = app.generate(ADA, body).await;
