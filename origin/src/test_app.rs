@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::caller::{Caller, Visit};
 use crate::clock::{Clock, new_id};
 use crate::config::Settings;
-use crate::engine::{Abilities, Engine, EngineError, Reference, Speech, Utterance, Voice};
+use crate::engine::{Abilities, Engine, EngineError, Reference, Sentences, Speech, Utterance, Voice};
 use crate::policy::BUILT_IN;
 use crate::routes;
 use crate::store::Store;
@@ -77,7 +77,7 @@ impl FakeEngine {
             Mood::Panic => panic!("the engine panics"),
             Mood::Wait => stream::iter(vec![piece(10)]).boxed(),
         };
-        Ok(Speech { sample_rate: 24_000, pcm })
+        Ok(Speech { sample_rate: 24_000, pcm, sentences: Sentences::default() })
     }
 }
 
@@ -95,7 +95,12 @@ impl Engine for FakeEngine {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: true, reference: !self.is_robot.load(Ordering::SeqCst) }
+        Abilities {
+            speed: true,
+            instruct: true,
+            reference: !self.is_robot.load(Ordering::SeqCst),
+            ..Default::default()
+        }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {

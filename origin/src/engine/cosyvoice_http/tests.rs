@@ -121,6 +121,7 @@ pub(crate) fn settings(urls: &[&Server]) -> (tempfile::TempDir, EngineSettings) 
         kind: EngineKind::CosyVoiceHttp,
         urls: urls.iter().map(|server| server.url.clone()).collect(),
         deadline_seconds: 5,
+        deadline_per_audio_second: 0.0,
         first_byte_seconds: 2,
         idle_seconds: 2,
         voices: vec![voice(source)],
@@ -367,7 +368,6 @@ async fn what_the_server_cannot_do_is_rejected() {
     let (_directory, settings) = settings(&[&server]);
     for utterance in [
         Utterance { speed: 1.5, ..say("Hello") },
-        Utterance { instruct: Some("Whisper.".into()), ..say("Hello") },
         Utterance { voice: "nobody".into(), ..say("Hello") },
         say("<|endofprompt|>"),
         say("…"),
@@ -375,5 +375,50 @@ async fn what_the_server_cannot_do_is_rejected() {
         let error = spoken(&settings, utterance).await.unwrap_err();
         assert!(matches!(error, EngineError::Rejected(_)), "{error}");
     }
+    let old = EngineSettings { model: CosyVoiceModel::CosyVoice, ..settings };
+    let error = spoken(&old, Utterance { instruct: Some("Whisper.".into()), ..say("Hello") }).await.unwrap_err();
+    assert!(matches!(error, EngineError::Rejected(_)), "{error}");
     assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn an_instruction_takes_the_way_that_has_a_field_for_it() {
+    for (instruct, told) in
+        [("Whisper.", "Whisper."), ("cantonese", "请用广东话表达。"), ("东北话", "请用东北话表达。")]
+    {
+        let server = Server::start(vec![good(&[1, 2])]).await;
+        let (_directory, settings) = settings(&[&server]);
+        assert_eq!(settings.mode, CosyVoiceMode::ZeroShot);
+        spoken(&settings, Utterance { instruct: Some(instruct.into()), ..say("Hello") }).await.unwrap();
+        let request = server.requests().remove(0);
+        assert!(request.starts_with("POST /inference_instruct2 HTTP/1.1"), "{request}");
+        let expected = format!("You are a helpful assistant. {told}<|endofprompt|>");
+        assert_eq!(fields(&request)[1], ("instruct_text".to_owned(), expected));
+    }
+}
+
+#[tokio::test]
+async fn what_it_can_do_follows_from_model_and_mode() {
+    let server = Server::start(vec![good(&[1, 2])]).await;
+    let (_directory, mut settings) = settings(&[&server]);
+    let engine = engine::build(&settings).unwrap();
+    let abilities = engine.abilities();
+    assert_eq!(abilities.modes, ["zero_shot", "instruct2"]);
+    assert_eq!((abilities.languages.len(), engine.instructs().len()), (10, 26));
+    assert!(abilities.instruct && abilities.reference && abilities.streaming && !abilities.speed && !abilities.seed);
+    settings.model = CosyVoiceModel::CosyVoice2;
+    assert_eq!(engine::build(&settings).unwrap().instructs(), []);
+    settings.model = CosyVoiceModel::CosyVoice;
+    assert_eq!(engine::build(&settings).unwrap().abilities().modes, ["zero_shot"]);
+}
+
+#[tokio::test]
+async fn a_longer_text_has_a_later_end() {
+    let slow = vec![send(CHUNKED), Act::Wait(Duration::from_millis(1500)), chunk(&[1, 2]), send(END)];
+    let server = Server::start(vec![slow]).await;
+    let (_directory, mut settings) = settings(&[&server]);
+    settings.first_byte_seconds = 1;
+    assert!(matches!(spoken(&settings, say("Hello")).await, Err(EngineError::Unavailable { .. })));
+    settings.deadline_per_audio_second = 10.0;
+    assert_eq!(spoken(&settings, say("Hello")).await, Ok(vec![1, 2]));
 }
