@@ -1,6 +1,7 @@
 //! End-to-end tests: everything here goes through processes, sockets and files.
 
 mod accounts;
+mod adapters;
 mod bypass;
 mod confusion;
 mod corpus;
@@ -15,12 +16,14 @@ mod isolation;
 mod keys;
 mod limits;
 mod logins;
+mod many_voices;
 mod missing;
 mod observability;
 mod openai;
 mod parity;
 mod policy;
 mod privacy;
+mod real_servers;
 mod refusal;
 mod services;
 mod shadow;

@@ -24,12 +24,15 @@ use super::wire::{plan, refusal};
 use super::{Mode, Seen, Shared};
 
 const HEADER_BYTES: usize = 44;
+/// All that the page says of any error.
+const ERROR: &str = "event: error\ndata: null\n\n";
 
 /// What lies in the page's temporary folder, and what it was asked for.
 #[derive(Default)]
 pub(super) struct Page {
     uploads: Mutex<HashMap<String, Bytes>>,
-    calls: Mutex<HashMap<String, Seen>>,
+    /// What the page could make nothing of is none.
+    calls: Mutex<HashMap<String, Option<Seen>>>,
     files: Mutex<HashMap<String, (Mode, Vec<u8>)>>,
     count: AtomicUsize,
 }
@@ -65,17 +68,16 @@ async fn upload(State(shared): State<Arc<Shared>>, mut form: Multipart) -> Json<
 
 async fn call(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> Response {
     let mode = *shared.mode.lock().unwrap();
-    let seen = body["data"].as_array().and_then(|inputs| seen(&shared, inputs));
-    if seen.is_none() || refusal(mode).is_some() {
+    let refused = match body["data"] {
+        Value::Array(_) => refusal(mode),
+        _ => refusal(Mode::Unprocessable),
+    };
+    if let Some(refused) = refused {
         Answering::new(&shared).finish();
-    }
-    if let Some(refused) = refusal(mode) {
         return refused;
     }
-    let Some(seen) = seen else {
-        return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"detail": "10 inputs are needed"}))).into_response();
-    };
-    shared.remember(seen.clone());
+    let seen = body["data"].as_array().and_then(|inputs| seen(&shared, inputs));
+    seen.iter().for_each(|seen| shared.remember(seen.clone()));
     let event = format!("{:032x}", shared.page.next());
     shared.page.calls.lock().unwrap().insert(event.clone(), seen);
     Json(json!({"event_id": event})).into_response()
@@ -108,6 +110,11 @@ async fn events(State(shared): State<Arc<Shared>>, Path(event): Path<String>) ->
     let Some(seen) = shared.page.calls.lock().unwrap().remove(&event) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let head = [(CONTENT_TYPE, "text/event-stream; charset=utf-8")];
+    let Some(seen) = seen else {
+        Answering::new(&shared).finish();
+        return (head, ERROR).into_response();
+    };
     let mode = *shared.mode.lock().unwrap();
     // How the file is sent is settled when it is fetched; what is in it is settled now.
     let whole = match mode {
@@ -130,12 +137,12 @@ async fn events(State(shared): State<Arc<Shared>>, Path(event): Path<String>) ->
                 let made = json!([{"path": path, "url": "/gradio_a/gradio_api/stream/x", "is_stream": true}]);
                 format!("event: generating\ndata: {made}\n\nevent: complete\ndata: {made}\n\n")
             }
-            Err(_) => "event: error\ndata: null\n\n".to_owned(),
+            Err(_) => ERROR.to_owned(),
         }
     };
-    let head = stream::once(async { Ok::<_, Infallible>("event: heartbeat\ndata: null\n\n".to_owned()) });
-    let body = Body::from_stream(head.chain(stream::once(async { Ok(result.await) })));
-    ([(CONTENT_TYPE, "text/event-stream; charset=utf-8")], body).into_response()
+    let alive = stream::once(async { Ok::<_, Infallible>("event: heartbeat\ndata: null\n\n".to_owned()) });
+    let body = Body::from_stream(alive.chain(stream::once(async { Ok(result.await) })));
+    (head, body).into_response()
 }
 
 async fn file(State(shared): State<Arc<Shared>>, Path((event, _, _)): Path<(String, String, String)>) -> Response {
