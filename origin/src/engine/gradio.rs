@@ -32,7 +32,7 @@ impl Gradio {
     /// Expects settings that are valid.
     pub(super) fn new(settings: &EngineSettings) -> Result<Self, SettingsError> {
         let pool = Pool::new(settings);
-        let servers = Servers::new(&pool, "/")?;
+        let servers = Servers::new(&pool, "/health")?;
         pool.watch(Arc::new(servers.clone()));
         Ok(Self { pool, servers, stock: Speakers::read(settings)?, model: settings.model, mode: settings.mode })
     }

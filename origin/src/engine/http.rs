@@ -54,7 +54,7 @@ impl Servers {
 }
 
 impl Probe for Servers {
-    /// Nearly any answer will do: CosyVoice's own server has no health route, so a healthy one
+    /// Nearly any answer will do: CosyVoice's own servers have no health route, so a healthy one
     /// says 404.
     async fn probe(&self, address: usize) -> Result<(), String> {
         let url = format!("{}{}", self.address(address), self.health);
