@@ -338,7 +338,7 @@ mod tests {
             ("colour = 1", &[][..], "unknown field `colour`"),
             ("[engine]\ncolour = 1", &[], "unknown field `colour`"),
             ("", &[("COSYGATE_ORIGIN_ADDR", "nowhere")], "COSYGATE_ORIGIN_ADDR"),
-            ("", &[("COSYGATE_ENGINE", "parrot")], "must be espeak, cosyvoice-http, gradio or openai"),
+            ("", &[("COSYGATE_ENGINE", "parrot")], "must be espeak, cosyvoice-http, cosyvoice-grpc, gradio or"),
             ("", &[("COSYGATE_IDENTITY_KEYS", "k:short")], "identity_keys"),
             ("", &[("COSYGATE_ADMIN_PASSWORD", "short")], "admin_password"),
             ("", &[("COSYGATE_ADMIN_PASSWORD_FILE", "/nonexistent")], "COSYGATE_ADMIN_PASSWORD_FILE"),

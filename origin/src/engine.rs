@@ -3,16 +3,22 @@
 //! An engine turns text into 16-bit PCM. It knows no users, no files of users and no database.
 //! What a user owns is sent along with each request and never stored inside an engine.
 
+mod cosyvoice_grpc;
 mod cosyvoice_http;
 mod espeak;
 mod gradio;
 mod http;
+mod instructs;
 mod openai;
+mod pool;
 mod prompt;
+mod reference;
 mod sentences;
+mod session;
 mod settings;
 mod slots;
 mod speech;
+mod stock;
 pub mod wav;
 
 use std::sync::Arc;
@@ -21,6 +27,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Serialize;
 
+pub use instructs::{Instruct, Names};
 pub use settings::{
     CosyVoiceMode, CosyVoiceModel, EngineKind, EngineSettings, SettingsError, VoiceSettings, VoiceSource,
 };
@@ -40,8 +47,13 @@ pub trait Engine: Send + Sync {
     /// One sentence that a client must be shown about this engine, if any.
     fn notice(&self) -> Option<&str>;
 
-    /// Which optional members of an [`Utterance`] the engine honours.
+    /// What the engine can do. What it cannot do it refuses.
     fn abilities(&self) -> Abilities;
+
+    /// The styles that a request may name in place of an instruction in words.
+    fn instructs(&self) -> &'static [Instruct] {
+        &[]
+    }
 
     /// Tells whether the engine could speak right now. Meant for the start and for readiness.
     ///
@@ -71,15 +83,28 @@ pub struct Voice {
     pub description: String,
 }
 
-/// What an engine honours beyond text and voice. It refuses what it does not honour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What an engine can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Abilities {
+    /// Ways of speaking, as CosyVoice names them; none where there is only one.
+    pub modes: &'static [&'static str],
+    /// BCP 47 tags of what it was made to speak; empty if that is up to the model behind it.
+    pub languages: &'static [&'static str],
+    /// Whether audio comes while a piece of text is still being spoken.
+    pub streaming: bool,
+    /// What the engine itself delivers; clients get any [`crate::audio::Format`].
+    pub formats: &'static [&'static str],
+    /// Voices that come with the request.
+    pub reference: bool,
     /// Speeds other than 1.0.
     pub speed: bool,
     /// Style instructions.
     pub instruct: bool,
-    /// Voices that come with the request.
-    pub reference: bool,
+    /// The same audio for the same number. None of the servers can promise that: where there is a
+    /// seed at all, it is one for everything that runs at the time.
+    pub seed: bool,
+    /// Control tokens that a text may have.
+    pub tokens: &'static [&'static str],
 }
 
 /// One thing to say. Holds private text, so it has no `Debug`.
@@ -183,6 +208,7 @@ pub fn build(settings: &EngineSettings) -> Result<Arc<dyn Engine>, SettingsError
     Ok(match settings.kind {
         EngineKind::Espeak => Arc::new(espeak::Espeak::new(settings)),
         EngineKind::CosyVoiceHttp => Arc::new(cosyvoice_http::CosyVoiceHttp::new(settings)?),
+        EngineKind::CosyVoiceGrpc => Arc::new(cosyvoice_grpc::CosyVoiceGrpc::new(settings)?),
         EngineKind::Gradio => Arc::new(gradio::Gradio::new(settings)?),
         EngineKind::OpenAi => Arc::new(openai::OpenAi::new(settings)?),
     })

@@ -114,7 +114,12 @@ impl Engine for FakeEngine {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: true, reference: !self.is_robot.load(Ordering::SeqCst) }
+        Abilities {
+            speed: true,
+            instruct: true,
+            reference: !self.is_robot.load(Ordering::SeqCst),
+            ..Default::default()
+        }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {

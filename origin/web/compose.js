@@ -6,6 +6,7 @@ import { duration, factor, languageName, number } from "./format.js";
 import { make } from "./job.js";
 import { onLanguageChange, serverSentence, t } from "./i18n.js";
 import * as player from "./player.js";
+import * as style from "./style.js";
 import { SubmitButton } from "./submit-button.js";
 
 const byId = (id) => document.getElementById(id);
@@ -48,6 +49,7 @@ export function startCompose(given) {
   text.addEventListener("input", textChanged);
   speed.addEventListener("input", renderSpeed);
   voice.addEventListener("change", renderVoiceDescription);
+  style.startStyle();
   onLanguageChange(render);
   render();
 }
@@ -61,6 +63,8 @@ export function setLimit(characters) {
 /** What GET /api/voices said. */
 export function setVoices(given) {
   catalogue = given;
+  style.setStyles(given);
+  byId("speed-field").hidden = given.abilities?.speed === false;
   renderVoices();
 }
 
@@ -104,6 +108,7 @@ export function rest() {
 export function clear() {
   rest();
   form.reset();
+  style.render();
   missing = false;
   render();
 }
@@ -121,9 +126,10 @@ function textChanged() {
 async function generate() {
   if (!submit.ready || !check()) return;
   takeBackQuota = null;
-  const speech = { text: text.value.trim(), speed: Number(speed.value) };
+  const speech = { text: text.value.trim(), speed: byId("speed-field").hidden ? 1 : Number(speed.value) };
   // Without a list of voices the server takes its first.
   if (voice.value) speech.voice = voice.value;
+  if (style.chosen()) speech.instruct = style.chosen();
   clearAlert();
   announce(t("generating"));
   submit.busy();

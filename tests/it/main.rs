@@ -1,6 +1,7 @@
 //! End-to-end tests: everything here goes through processes, sockets and files.
 
 mod accounts;
+mod adapters;
 mod bypass;
 mod confusion;
 mod corpus;
@@ -16,12 +17,14 @@ mod keys;
 mod killed;
 mod limits;
 mod logins;
+mod many_voices;
 mod missing;
 mod observability;
 mod openai;
 mod parity;
 mod policy;
 mod privacy;
+mod real_servers;
 mod refusal;
 mod services;
 mod shadow;

@@ -6,13 +6,19 @@
 //! missing field; 500 for an upload that cannot be decoded; and 200 for nearly every other error,
 //! followed by a connection that breaks before the last chunk.
 //!
-//! `/v1/audio/speech` beside it is vLLM-Omni's: JSON with `ref_audio` and `ref_text`, PCM back.
+//! At the same address it is CosyVoice's gRPC server (`/cosyvoice.CosyVoice/Inference`) and its page
+//! (`/gradio_api/…`), too; and `/v1/audio/speech` is vLLM-Omni's: JSON with `ref_audio` and
+//! `ref_text`, PCM back. All of them say and count the same and misbehave alike. What was seen at
+//! the real servers is in tests/rig.
 //!
 //! A prompt for CosyVoice3 without `<|endofprompt|>` gets 200 and then silence for ever. The real
 //! model asserts in a thread of its own there; never ending is the worst that comes of it, and
 //! what a client must survive.
 
 mod audio;
+mod gradio;
+mod grpc;
+mod play;
 mod wire;
 
 use std::collections::VecDeque;
@@ -95,14 +101,20 @@ pub enum Mode {
         /// Length of the pause.
         pause_milliseconds: u64,
     },
-    /// 500.
+    /// 500; over gRPC, an exception.
     ServerError,
+    /// 422, as for a field that is missing; over gRPC, INVALID_ARGUMENT.
+    Unprocessable,
+    /// 503; over gRPC, RESOURCE_EXHAUSTED: as many calls as it takes.
+    QueueFull,
+    /// 413; over gRPC, RESOURCE_EXHAUSTED: a message that is too large.
+    TooLarge,
 }
 
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Requests to one of the five routes, also bad ones.
+    /// Requests for speech, also bad ones.
     pub requests: usize,
     /// Answers being given right now.
     pub running: usize,
@@ -119,7 +131,7 @@ pub struct Counters {
 /// One request as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// For example `/inference_zero_shot`.
+    /// For example `/inference_zero_shot`, whichever protocol said so; of OpenAI's API, its path.
     pub path: String,
     /// Text fields in the order of their names.
     pub fields: std::collections::BTreeMap<String, String>,
@@ -134,6 +146,7 @@ struct Shared {
     mode: Mutex<Mode>,
     counters: Mutex<Counters>,
     seen: Mutex<VecDeque<Seen>>,
+    page: gradio::Page,
     stopped: watch::Sender<bool>,
 }
 
@@ -155,6 +168,7 @@ impl StubEngine {
             mode: Mutex::new(Mode::Work),
             counters: Mutex::default(),
             seen: Mutex::default(),
+            page: gradio::Page::default(),
             stopped,
         });
         let router = wire::router(Arc::clone(&shared));

@@ -5,10 +5,15 @@
 
 mod form;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 
 use self::form::Prompt;
-use super::http::{Pool, Speakers};
+use super::http::{PcmBody, Servers};
+use super::instructs::{INSTRUCTS, Instruct, resolve};
+use super::pool::Pool;
+use super::stock::Speakers;
 use super::{
     Abilities, CosyVoiceMode, CosyVoiceModel, Engine, EngineError, EngineSettings, SettingsError, Speech, Utterance,
     Voice, prompt,
@@ -17,6 +22,7 @@ use super::{
 /// The engine.
 pub(super) struct CosyVoiceHttp {
     pool: Pool,
+    servers: Servers,
     stock: Speakers,
     model: CosyVoiceModel,
     mode: CosyVoiceMode,
@@ -25,20 +31,26 @@ pub(super) struct CosyVoiceHttp {
 impl CosyVoiceHttp {
     /// Expects settings that are valid.
     pub(super) fn new(settings: &EngineSettings) -> Result<Self, SettingsError> {
-        Ok(Self {
-            pool: Pool::new(settings)?,
-            stock: Speakers::read(settings)?,
-            model: settings.model,
-            mode: settings.mode,
-        })
+        let pool = Pool::new(settings);
+        let servers = Servers::new(&pool, "/")?;
+        pool.watch(Arc::new(servers.clone()));
+        Ok(Self { pool, servers, stock: Speakers::read(settings)?, model: settings.model, mode: settings.mode })
     }
 
     async fn begin(&self, utterance: Utterance) -> Result<Speech, EngineError> {
         utterance.check(self.abilities())?;
         let speaker = self.stock.of(&utterance)?;
-        let instruct = prompt::without_tokens(utterance.instruction().unwrap_or(""));
-        let prompt = Prompt { model: self.model, mode: self.mode, speaker, instruct: instruct.trim().to_owned() };
-        self.pool.speak(&utterance.text, prompt).await
+        let instruct = resolve(utterance.instruction().unwrap_or(""));
+        let instruct = prompt::without_tokens(instruct).trim().to_owned();
+        // Only this way has a field for an instruction.
+        let mode = if instruct.is_empty() { self.mode } else { CosyVoiceMode::Instruct2 };
+        let prompt = Prompt { model: self.model, mode, speaker, instruct };
+        self.pool.speak(&utterance.text, utterance.speed, PcmBody(self.servers.clone(), prompt)).await
+    }
+
+    /// Whether the model and the voices go together with instructions.
+    fn can_instruct(&self) -> bool {
+        self.mode != CosyVoiceMode::Sft && self.model != CosyVoiceModel::CosyVoice
     }
 }
 
@@ -57,15 +69,26 @@ impl Engine for CosyVoiceHttp {
 
     /// The model can change its speed, but the server has no field for it.
     fn abilities(&self) -> Abilities {
+        let instruct = self.can_instruct();
         Abilities {
-            speed: false,
-            instruct: self.mode == CosyVoiceMode::Instruct2,
+            modes: prompt::modes(self.mode, instruct),
+            languages: prompt::languages(self.model),
+            streaming: true,
+            formats: &["pcm"],
             reference: self.mode != CosyVoiceMode::Sft,
+            speed: false,
+            instruct,
+            seed: false,
+            tokens: &prompt::SOUNDS,
         }
     }
 
+    fn instructs(&self) -> &'static [Instruct] {
+        if self.can_instruct() && self.model == CosyVoiceModel::CosyVoice3 { &INSTRUCTS } else { &[] }
+    }
+
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(self.pool.check())
+        Box::pin(self.pool.check(&self.servers))
     }
 
     fn speak(&self, utterance: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {

@@ -32,6 +32,8 @@ struct Robot {
     pitch: u32,
 }
 
+const LANGUAGES: [&str; 5] = ["zh", "en", "ja", "ko", "ru"];
+
 const ROBOTS: [Robot; 3] = [
     Robot { id: "robot", name: "Robot", description: "The plain robot.", variant: "", pitch: 50 },
     Robot { id: "robot-low", name: "Robot, low", description: "A deep robot.", variant: "+m3", pitch: 20 },
@@ -93,7 +95,7 @@ impl Robot {
         Voice {
             id: self.id.to_owned(),
             name: self.name.to_owned(),
-            languages: ["zh", "en", "ja", "ko", "ru"].map(str::to_owned).to_vec(),
+            languages: LANGUAGES.map(str::to_owned).to_vec(),
             description: self.description.to_owned(),
         }
     }
@@ -117,7 +119,7 @@ impl Engine for Espeak {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: false, reference: false }
+        Abilities { languages: &LANGUAGES, streaming: true, formats: &["wav"], speed: true, ..Default::default() }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {

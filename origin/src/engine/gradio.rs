@@ -10,16 +10,19 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use self::session::{Prompt, Work};
-use super::http::{Pool, Speakers};
+use self::session::{Page, Prompt};
+use super::http::Servers;
+use super::pool::Pool;
+use super::stock::Speakers;
 use super::{
     Abilities, CosyVoiceMode, CosyVoiceModel, Engine, EngineError, EngineSettings, SettingsError, Speech, Utterance,
-    Voice, speech,
+    Voice, prompt,
 };
 
 /// The engine.
 pub(super) struct Gradio {
     pool: Pool,
+    servers: Servers,
     stock: Speakers,
     model: CosyVoiceModel,
     mode: CosyVoiceMode,
@@ -28,21 +31,18 @@ pub(super) struct Gradio {
 impl Gradio {
     /// Expects settings that are valid.
     pub(super) fn new(settings: &EngineSettings) -> Result<Self, SettingsError> {
-        Ok(Self {
-            pool: Pool::new(settings)?,
-            stock: Speakers::read(settings)?,
-            model: settings.model,
-            mode: settings.mode,
-        })
+        let pool = Pool::new(settings);
+        let servers = Servers::new(&pool, "/health")?;
+        pool.watch(Arc::new(servers.clone()));
+        Ok(Self { pool, servers, stock: Speakers::read(settings)?, model: settings.model, mode: settings.mode })
     }
 
     async fn begin(&self, utterance: Utterance) -> Result<Speech, EngineError> {
         utterance.check(self.abilities())?;
         let speaker = self.stock.of(&utterance)?;
         let prompt = Prompt { model: self.model, mode: self.mode, speaker, speed: utterance.speed };
-        let (server, slot, texts) = self.pool.begin(&utterance.text).await?;
-        let sample_rate = server.limits.sample_rate;
-        speech::start(sample_rate, Work::new(Arc::clone(&server), slot, prompt, texts)).await
+        let page = Page::new(self.servers.clone(), Arc::clone(&self.pool.limits), prompt);
+        self.pool.speak(&utterance.text, utterance.speed, page).await
     }
 }
 
@@ -61,11 +61,21 @@ impl Engine for Gradio {
 
     /// The page's way of instructing works with CosyVoice-300M alone.
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: false, reference: self.mode != CosyVoiceMode::Sft }
+        Abilities {
+            modes: prompt::modes(self.mode, false),
+            languages: prompt::languages(self.model),
+            streaming: false,
+            formats: &["wav"],
+            reference: self.mode != CosyVoiceMode::Sft,
+            speed: true,
+            instruct: false,
+            seed: false,
+            tokens: &prompt::SOUNDS,
+        }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(self.pool.check())
+        Box::pin(self.pool.check(&self.servers))
     }
 
     fn speak(&self, utterance: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {

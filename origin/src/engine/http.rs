@@ -1,144 +1,43 @@
-//! What engines behind HTTP servers have in common: addresses, patience, voices that are
-//! recordings, and the way from a text in pieces to one stream of audio.
+//! What engines behind HTTP servers have in common.
 
-mod reference;
-mod session;
-
-use std::collections::HashMap;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder};
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use tokio::time::Instant;
 
-use self::session::Work;
-pub(super) use self::session::{Fault, describe};
-use super::prompt::{PIECE_BUDGET, Speaker, without_tokens};
-use super::slots::{Slot, Slots};
-use super::{EngineError, EngineSettings, Reference, SettingsError, Speech, Utterance, Voice, VoiceSource};
-use super::{sentences, speech};
+use super::SettingsError;
+use super::pool::{Pool, Probe};
+use super::session::{Fault, Wire};
+
+/// A validation error is read up to this size.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
+
+/// The servers, and the client that reaches them.
+#[derive(Clone)]
+pub(super) struct Servers {
+    pub(super) client: Client,
+    addresses: Arc<[String]>,
+    /// What is asked for to see whether a server is there.
+    health: &'static str,
+    patience: Duration,
+}
 
 /// How one piece of text is asked for. The answer is PCM, of which the whole belongs to the piece.
 pub(super) trait Ask: Send + Sync + 'static {
     /// The request for `text` to the server at `address`.
-    fn request(&self, client: &Client, address: &str, text: &str) -> Result<RequestBuilder, EngineError>;
+    fn request(&self, client: &Client, address: &str, text: &str) -> RequestBuilder;
 }
 
-/// Servers of one model.
-pub(super) struct Pool {
-    server: Arc<Server>,
-    slots: Arc<Slots>,
-}
+/// One request for each piece, and its body is the audio.
+pub(super) struct PcmBody<A>(pub(super) Servers, pub(super) A);
 
-/// The stock voices and where they come from.
-pub(super) struct Speakers {
-    voices: Vec<Voice>,
-    speakers: HashMap<String, Speaker>,
-}
-
-impl Pool {
-    /// Expects settings that are valid.
-    pub(super) fn new(settings: &EngineSettings) -> Result<Self, SettingsError> {
-        let addresses: Vec<String> = settings.urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
-        let patience = Duration::from_secs(settings.queue_seconds);
-        Ok(Self {
-            slots: Slots::new(addresses.len(), settings.concurrency(), settings.queue_length, patience),
-            server: Arc::new(Server::new(settings, addresses)?),
-        })
-    }
-
-    /// Waits for a place at a server, and for a text in the pieces that it can speak.
-    pub(super) async fn begin(&self, text: &str) -> Result<(Arc<Server>, Slot, VecDeque<String>), EngineError> {
-        let text = without_tokens(text);
-        let texts: VecDeque<String> = sentences::split(&text, PIECE_BUDGET).into_iter().map(str::to_owned).collect();
-        if texts.is_empty() {
-            return Err(EngineError::nothing_to_say());
-        }
-        Ok((Arc::clone(&self.server), self.slots.take().await?, texts))
-    }
-
-    /// Speaks a text, piece by piece at one server.
-    pub(super) async fn speak(&self, text: &str, ask: impl Ask) -> Result<Speech, EngineError> {
-        let (server, slot, texts) = self.begin(text).await?;
-        let sample_rate = server.limits.sample_rate;
-        speech::start(sample_rate, Work::new(server, slot, Arc::new(ask), texts)).await
-    }
-
-    /// Whether any server answers.
-    pub(super) async fn check(&self) -> Result<(), EngineError> {
-        self.server.check().await
-    }
-}
-
-impl Speakers {
-    /// Reads the recordings of the stock voices.
-    pub(super) fn read(settings: &EngineSettings) -> Result<Self, SettingsError> {
-        let mut stock = Self { voices: Vec::new(), speakers: HashMap::new() };
-        for voice in &settings.voices {
-            let speaker = match &voice.source {
-                VoiceSource::Preset { speaker_id } => Speaker::Preset { speaker_id: speaker_id.clone() },
-                VoiceSource::Reference { audio_path, transcript } => Speaker::Reference {
-                    audio: reference::read(audio_path).map_err(|error| voice.error(error))?,
-                    transcript: transcript.trim().to_owned(),
-                },
-            };
-            stock.speakers.insert(voice.id.clone(), speaker);
-            stock.voices.push(Voice {
-                id: voice.id.clone(),
-                name: voice.name.clone(),
-                languages: voice.languages.clone(),
-                description: voice.description.clone(),
-            });
-        }
-        Ok(stock)
-    }
-
-    pub(super) fn voices(&self) -> &[Voice] {
-        &self.voices
-    }
-
-    /// Whose voice an utterance wants.
-    pub(super) fn of(&self, utterance: &Utterance) -> Result<Speaker, EngineError> {
-        match &utterance.reference {
-            Some(Reference { wav, transcript }) => {
-                // A user wrote the transcript, so it is cleaned like a text.
-                let transcript = without_tokens(transcript).trim().to_owned();
-                Ok(Speaker::Reference { audio: wav.clone(), transcript })
-            }
-            None => self.speakers.get(&utterance.voice).cloned().ok_or_else(EngineError::unknown_voice),
-        }
-    }
-}
-
-/// How to reach the engine, and how long to wait for it.
-pub(super) struct Server {
-    pub(super) client: Client,
-    pub(super) addresses: Vec<String>,
-    pub(super) limits: Limits,
-}
-
-/// How long to wait for what, and how much to take.
-pub(super) struct Limits {
-    pub(super) deadline: Duration,
-    connect: Duration,
-    pub(super) first_byte: Duration,
-    idle: Duration,
-    pub(super) sample_rate: u32,
-    pub(super) max_bytes: usize,
-}
-
-impl Server {
-    fn new(settings: &EngineSettings, addresses: Vec<String>) -> Result<Self, SettingsError> {
-        let limits = Limits {
-            deadline: Duration::from_secs(settings.deadline_seconds),
-            connect: Duration::from_secs(settings.connect_seconds),
-            first_byte: Duration::from_secs(settings.first_byte_seconds),
-            idle: Duration::from_secs(settings.idle_seconds),
-            sample_rate: settings.sample_rate_hz,
-            max_bytes: settings.max_speech_bytes(),
-        };
+impl Servers {
+    pub(super) fn new(pool: &Pool, health: &'static str) -> Result<Self, SettingsError> {
         let client = Client::builder()
-            .connect_timeout(limits.connect)
+            .connect_timeout(pool.limits.connect)
             // The settings name the server; neither a redirect nor the environment changes that.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -146,20 +45,103 @@ impl Server {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| SettingsError::new(format!("engine: no HTTP client: {error}")))?;
-        Ok(Self { client, addresses, limits })
+        Ok(Self { client, addresses: Arc::clone(&pool.addresses), health, patience: pool.limits.connect })
     }
 
-    /// Any answer will do: CosyVoice's own server has no health route, so a healthy one says 404.
-    async fn check(&self) -> Result<(), EngineError> {
-        let mut last = None;
-        for address in &self.addresses {
-            let request = self.client.get(address).timeout(self.limits.connect).send();
-            match request.await {
-                Ok(_) => return Ok(()),
-                Err(error) => last = Some(error),
-            }
-        }
-        let reason = last.map(session::describe).unwrap_or_default();
-        Err(EngineError::unavailable(format!("no address of the engine answers: {reason}")))
+    pub(super) fn address(&self, index: usize) -> &str {
+        self.addresses.get(index).map_or("", String::as_str)
     }
+}
+
+impl Probe for Servers {
+    /// Nearly any answer will do: CosyVoice's own servers have no health route, so a healthy one
+    /// says 404.
+    async fn probe(&self, address: usize) -> Result<(), String> {
+        let url = format!("{}{}", self.address(address), self.health);
+        match self.client.get(url).timeout(self.patience).send().await {
+            Ok(response) if response.status().is_server_error() => Err(format!("it answers {}", response.status())),
+            Ok(_) => Ok(()),
+            Err(error) => Err(describe(error)),
+        }
+    }
+}
+
+impl<A: Ask> Wire for PcmBody<A> {
+    type Reply = Response;
+
+    async fn ask(&mut self, address: usize, text: &str, _: Instant) -> Result<Response, Fault> {
+        let Self(servers, ask) = self;
+        let request = ask.request(&servers.client, servers.address(address), text);
+        let response = request.send().await.map_err(|error| Fault::Unreachable(describe(error)))?;
+        accept(response).await
+    }
+
+    async fn more(&mut self, response: &mut Response) -> Result<Option<Bytes>, Fault> {
+        let chunk = response.chunk().await;
+        chunk.map_err(|error| Fault::Broken(format!("its answer was cut off: {}", describe(error))))
+    }
+}
+
+/// Judges the head of an answer.
+async fn accept(response: Response) -> Result<Response, Fault> {
+    let response = good(response).await?;
+    let headers = response.headers();
+    if !headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key(CONTENT_LENGTH) {
+        let reason = "its answer has no length, so its end cannot be told from a cut";
+        return Err(Fault::Refused(reason.to_owned()));
+    }
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if media_type.starts_with("text/") || media_type.contains("json") {
+        return Err(Fault::Refused("it answered with text instead of audio".to_owned()));
+    }
+    Ok(response)
+}
+
+/// An answer by which the server took the request on.
+pub(super) async fn good(response: Response) -> Result<Response, Fault> {
+    match response.status() {
+        StatusCode::OK => Ok(response),
+        StatusCode::UNPROCESSABLE_ENTITY => {
+            let problem = read_problem(response).await;
+            Err(Fault::Refused(format!("it refused the request (422): {problem}")))
+        }
+        status @ (StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT) => Err(Fault::Unreachable(format!("it answered {status}"))),
+        status if status.is_server_error() => Err(Fault::Broken(format!("it answered {status}"))),
+        status => Err(Fault::Refused(format!("it answered {status}"))),
+    }
+}
+
+/// Which fields a 422 of FastAPI complains about. Its `input` members repeat what the user wrote,
+/// so only the kind and the place of each error are kept.
+async fn read_problem(mut response: Response) -> String {
+    let mut body = BytesMut::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ERROR_BYTES {
+            return String::new();
+        }
+    }
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let errors = problem.get("detail").and_then(|detail| detail.as_array());
+    let described = errors.into_iter().flatten().take(8).map(|error| {
+        let kind = error.get("type").and_then(|kind| kind.as_str()).unwrap_or("error");
+        let place = error.get("loc").and_then(|place| place.as_array()).into_iter().flatten();
+        let place: Vec<&str> = place.filter_map(|step| step.as_str()).collect();
+        format!("{kind} at {}", place.join("."))
+    });
+    described.collect::<Vec<_>>().join(", ")
+}
+
+/// The whole chain of causes on one line; reqwest's own message stops at the first.
+pub(super) fn describe(error: reqwest::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        line.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    line
 }

@@ -3,14 +3,18 @@
 //!
 //! They can also keep voices, in one namespace for all their clients. That is never used here.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::BoxFuture;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Map, Value, json};
 
-use super::http::{Ask, Pool, Speakers};
-use super::prompt::{Speaker, system_prompt};
+use super::http::{Ask, PcmBody, Servers};
+use super::pool::Pool;
+use super::prompt::{SOUNDS, Speaker, languages, modes, system_prompt};
+use super::stock::Speakers;
 use super::{
     Abilities, CosyVoiceMode, CosyVoiceModel, Engine, EngineError, EngineSettings, SettingsError, Speech, Utterance,
     Voice,
@@ -19,10 +23,11 @@ use super::{
 /// The engine.
 pub(super) struct OpenAi {
     pool: Pool,
+    servers: Servers,
     stock: Speakers,
     model: CosyVoiceModel,
     served_model: String,
-    can_clone: bool,
+    mode: CosyVoiceMode,
 }
 
 /// A request but for the text.
@@ -31,19 +36,24 @@ struct Request(Map<String, Value>);
 impl OpenAi {
     /// Expects settings that are valid.
     pub(super) fn new(settings: &EngineSettings) -> Result<Self, SettingsError> {
+        let pool = Pool::new(settings);
+        let servers = Servers::new(&pool, "/health")?;
+        pool.watch(Arc::new(servers.clone()));
         Ok(Self {
-            pool: Pool::new(settings)?,
+            pool,
+            servers,
             stock: Speakers::read(settings)?,
             model: settings.model,
             served_model: settings.served_model.clone(),
-            can_clone: settings.mode != CosyVoiceMode::Sft,
+            mode: settings.mode,
         })
     }
 
     async fn begin(&self, utterance: Utterance) -> Result<Speech, EngineError> {
         utterance.check(self.abilities())?;
         let speaker = self.stock.of(&utterance)?;
-        self.pool.speak(&utterance.text, self.request(&speaker, utterance.speed)).await
+        let request = self.request(&speaker, utterance.speed);
+        self.pool.speak(&utterance.text, utterance.speed, PcmBody(self.servers.clone(), request)).await
     }
 
     fn request(&self, speaker: &Speaker, speed: f32) -> Request {
@@ -70,10 +80,10 @@ impl OpenAi {
 }
 
 impl Ask for Request {
-    fn request(&self, client: &Client, address: &str, text: &str) -> Result<RequestBuilder, EngineError> {
+    fn request(&self, client: &Client, address: &str, text: &str) -> RequestBuilder {
         let mut body = self.0.clone();
         body.insert("input".to_owned(), json!(text));
-        Ok(client.post(format!("{address}/v1/audio/speech")).json(&body))
+        client.post(format!("{address}/v1/audio/speech")).json(&body)
     }
 }
 
@@ -92,11 +102,21 @@ impl Engine for OpenAi {
 
     /// CosyVoice3 has no instructions here: its prompt is system prompt and transcript.
     fn abilities(&self) -> Abilities {
-        Abilities { speed: true, instruct: false, reference: self.can_clone }
+        Abilities {
+            modes: modes(self.mode, false),
+            languages: languages(self.model),
+            streaming: true,
+            formats: &["pcm"],
+            reference: self.mode != CosyVoiceMode::Sft,
+            speed: true,
+            instruct: false,
+            seed: false,
+            tokens: &SOUNDS,
+        }
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(self.pool.check())
+        Box::pin(self.pool.check(&self.servers))
     }
 
     fn speak(&self, utterance: Utterance) -> BoxFuture<'_, Result<Speech, EngineError>> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::CosyVoiceModel;
+use super::{CosyVoiceMode, CosyVoiceModel};
 
 /// CosyVoice3 starts to speak only after this token. Without it in the right field the model
 /// asserts in a thread of its own, and the request may never end.
@@ -15,6 +15,26 @@ pub(super) const PIECE_BUDGET: usize = 240;
 
 /// Longest name of a control token; longer spans are text.
 const MAX_TOKEN_BYTES: usize = 64;
+
+/// What a user may write to have a sound made or a word stressed, as CosyVoice 2 and 3 know it.
+pub(super) const SOUNDS: [&str; 16] = [
+    "[breath]",
+    "[quick_breath]",
+    "[laughter]",
+    "[cough]",
+    "[sigh]",
+    "[noise]",
+    "[vocalized-noise]",
+    "[clucking]",
+    "[hissing]",
+    "[lipsmack]",
+    "[accent]",
+    "[mn]",
+    "<strong>",
+    "</strong>",
+    "<laughter>",
+    "</laughter>",
+];
 
 /// Where the sound of a voice comes from.
 #[derive(Clone)]
@@ -29,6 +49,84 @@ pub(super) fn system_prompt(model: CosyVoiceModel) -> String {
         CosyVoiceModel::CosyVoice3 => format!("{SYSTEM_PROMPT}{END_OF_PROMPT}"),
         CosyVoiceModel::CosyVoice2 | CosyVoiceModel::CosyVoice => String::new(),
     }
+}
+
+/// What a model was made to speak.
+pub(super) fn languages(model: CosyVoiceModel) -> &'static [&'static str] {
+    match model {
+        CosyVoiceModel::CosyVoice3 => &["zh", "yue", "en", "ja", "ko", "de", "es", "fr", "it", "ru"],
+        CosyVoiceModel::CosyVoice2 | CosyVoiceModel::CosyVoice => &["zh", "yue", "en", "ja", "ko"],
+    }
+}
+
+/// The ways that are used where `mode` is set.
+pub(super) fn modes(mode: CosyVoiceMode, with_instruct: bool) -> &'static [&'static str] {
+    match (mode, with_instruct) {
+        (CosyVoiceMode::Sft, _) => &["sft"],
+        (CosyVoiceMode::ZeroShot, false) => &["zero_shot"],
+        (CosyVoiceMode::ZeroShot, true) => &["zero_shot", "instruct2"],
+        (CosyVoiceMode::CrossLingual, false) => &["cross_lingual"],
+        (CosyVoiceMode::CrossLingual, true) => &["cross_lingual", "instruct2"],
+        (CosyVoiceMode::Instruct2, _) => &["instruct2"],
+    }
+}
+
+/// A user's text as the model may see it: without `<|…|>`, and with those control tokens alone that
+/// are on the list. What else looks like one loses its brackets and is read.
+pub(super) fn clean(text: &str, model: CosyVoiceModel) -> String {
+    let text = without_tokens(text);
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(character) = rest.chars().next() {
+        let Some(token) = mark(rest) else {
+            clean.push(character);
+            rest = rest.get(character.len_utf8()..).unwrap_or_default();
+            continue;
+        };
+        if is_listed(token, model) {
+            clean.push_str(token);
+        } else {
+            clean.extend(
+                token
+                    .chars()
+                    .map(|character| if matches!(character, '[' | ']' | '<' | '>' | '/') { ' ' } else { character }),
+            );
+        }
+        rest = rest.get(token.len()..).unwrap_or_default();
+    }
+    clean
+}
+
+/// A text for an engine that knows none of the tokens on the list.
+pub(super) fn without_sounds(text: &str) -> String {
+    SOUNDS.iter().fold(text.to_owned(), |text, sound| text.replace(sound, " "))
+}
+
+/// What `text` starts with, if it looks like a control token: `[name]`, `<name>`, `</name>`.
+fn mark(text: &str) -> Option<&str> {
+    let end = match text.chars().next()? {
+        '[' => ']',
+        '<' => '>',
+        _ => return None,
+    };
+    let is_name = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-' | '/');
+    let length = text.char_indices().skip(1).take(MAX_TOKEN_BYTES).find(|(_, character)| !is_name(*character));
+    let (length, last) = length?;
+    (last == end && length > 1).then(|| text.get(..=length)).flatten()
+}
+
+fn is_listed(token: &str, model: CosyVoiceModel) -> bool {
+    SOUNDS.contains(&token) || (model == CosyVoiceModel::CosyVoice3 && is_phoneme(token))
+}
+
+/// `[HH]`, `[AH0]`, `[j]`, `[ǐ]`: CosyVoice3 pronounces what is spelled like that, by the CMU
+/// dictionary's phonemes or by initials and finals of pinyin.
+fn is_phoneme(token: &str) -> bool {
+    let Some(name) = token.strip_prefix('[').and_then(|name| name.strip_suffix(']')) else { return false };
+    let sound = name.trim_end_matches(['0', '1', '2']);
+    let is_cmu = sound.len() <= 2 && name.len() <= 3 && sound.bytes().all(|byte| byte.is_ascii_uppercase());
+    let is_pinyin = |letter: char| letter.is_ascii_lowercase() || "āáǎàēéěèīíǐìōóǒòūúǔùǘǚǜ".contains(letter);
+    !sound.is_empty() && (is_cmu || (name.chars().count() <= 4 && name.chars().all(is_pinyin)))
 }
 
 /// Takes the control tokens (`<|…|>`) out of what a user wrote: one could end the prompt early or
@@ -94,6 +192,26 @@ mod tests {
             let clean = without_tokens(text);
             assert!(!clean.contains(['|', '｜']), "{text:?} gives {clean:?}");
         }
+    }
+
+    #[test]
+    fn tokens_on_the_list_stay_and_others_are_words() {
+        let clean = |text| clean(text, CosyVoiceModel::CosyVoice3);
+        let listed =
+            "So [breath] he <strong>said</strong> it [laughter] and <laughter>left</laughter>. [h][ǎo] [HH][AH0]";
+        assert_eq!(clean(listed), listed);
+        assert!(SOUNDS.iter().all(|sound| clean(sound) == *sound));
+        assert_eq!(clean("[applause] [1] <b>x</b> [[breath]]"), " applause   1   b x  b  [[breath]]");
+        assert_eq!(clean("a < b, c > d [not one] [ [] <>"), "a < b, c > d [not one] [ [] <>");
+        assert_eq!(clean("<|endofprompt|>[breath]<|im_start|>"), " [breath] ");
+        assert_eq!(clean("[bre<|x|>ath] [Breath]"), "[bre ath]  Breath ");
+        assert_eq!(super::clean("[HH] [breath]", CosyVoiceModel::CosyVoice2), " HH  [breath]");
+        assert_eq!(clean(&"[".repeat(100_000)).len(), 100_000);
+    }
+
+    #[test]
+    fn where_no_token_is_known_none_is_left() {
+        assert_eq!(without_sounds("Oh[laughter] <strong>no</strong> [1]"), "Oh   no  [1]");
     }
 
     #[test]

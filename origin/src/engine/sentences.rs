@@ -4,6 +4,11 @@
 const NARROW: usize = 1;
 /// Cost of a Han character, a syllable sign or a digit.
 const WIDE: usize = 3;
+/// So much is said in a second.
+const COST_A_SECOND: f64 = 12.0;
+
+/// Longest control token, `[vocalized-noise]`, and some room.
+const MAX_TOKEN_BYTES: usize = 24;
 
 /// Cuts `text` into pieces that cost at most `budget` each, where three letters of an alphabet
 /// cost as much as one Han character, because they take about as long to say.
@@ -23,6 +28,11 @@ pub(super) fn split(text: &str, budget: usize) -> Vec<&str> {
     pieces
 }
 
+/// About how many seconds it takes to say, at natural speed.
+pub(super) fn seconds(text: &str) -> f64 {
+    text.chars().map(weight).sum::<usize>() as f64 / COST_A_SECOND
+}
+
 /// Whether there is anything to say at all.
 pub(super) fn is_speakable(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
@@ -37,18 +47,25 @@ pub(super) fn ends_sentence(text: &str) -> bool {
 fn cut(text: &str, budget: usize) -> usize {
     let (mut sentence, mut clause, mut space) = (0, 0, 0);
     let mut after_terminator = false;
+    // Where a control token began that has not ended: there is no place to cut inside of it.
+    let mut token = None;
     let mut spent = 0;
     let mut characters = text.char_indices().peekable();
     while let Some((start, character)) = characters.next() {
         spent += weight(character);
         if spent > budget && start > 0 {
             let best = [sentence, clause, space].into_iter().find(|end| *end > 0);
-            return best.unwrap_or(start);
+            return best.unwrap_or_else(|| token.filter(|began| *began > 0).unwrap_or(start));
         }
+        token = match character {
+            '[' | '<' => Some(start),
+            ']' | '>' => None,
+            _ => token.filter(|began| start - began < MAX_TOKEN_BYTES),
+        };
         let end = start + character.len_utf8();
         let next = characters.peek().map(|(_, next)| *next);
-        after_terminator =
-            is_terminator(character) || is_full_stop(character, next) || (after_terminator && is_closer(character));
+        let is_stop = is_full_stop(character, next) && !goes_on(text.get(end..).unwrap_or_default());
+        after_terminator = is_terminator(character) || is_stop || (after_terminator && is_closer(character));
         if after_terminator && !next.is_some_and(|next| is_terminator(next) || is_closer(next)) {
             sentence = end;
         } else if is_clause_end(character) && !next.is_some_and(char::is_numeric) {
@@ -67,12 +84,20 @@ fn weight(character: char) -> usize {
 }
 
 fn is_terminator(character: char) -> bool {
-    matches!(character, '。' | '！' | '？' | '!' | '?' | '…' | '｡' | '\n')
+    // Chinese and Japanese, European, Greek, Arabic and Urdu, the scripts of India.
+    matches!(character, '。' | '！' | '？' | '｡' | '．' | '‼' | '⁇' | '⁈' | '⁉')
+        || matches!(character, '!' | '?' | '…' | '\n' | '\u{37E}' | '؟' | '۔' | '।' | '॥')
 }
 
 /// A full stop ends a sentence only before a space: not in `3.5`, not in `example.com`.
 fn is_full_stop(character: char, next: Option<char>) -> bool {
     character == '.' && next.is_none_or(|next| next.is_whitespace() || is_closer(next))
+}
+
+/// Whether a sentence goes on after a full stop, as after "e.g." and "z. B.".
+fn goes_on(rest: &str) -> bool {
+    rest.trim_start_matches(|character: char| character.is_whitespace() && character != '\n')
+        .starts_with(char::is_lowercase)
 }
 
 fn is_closer(character: char) -> bool {
@@ -113,6 +138,37 @@ mod tests {
         for piece in split(text, 24) {
             assert!(!piece.ends_with(['.', ',']), "{piece}");
         }
+    }
+
+    #[test]
+    fn every_script_has_its_marks() {
+        for (text, expected) in [
+            ("私は行く．君は残れ．", ["私は行く．", "君は残れ．"]),
+            ("¿Qué tal? ¡Muy bien!", ["¿Qué tal?", "¡Muy bien!"]),
+            ("Τι κάνεις\u{37E} Καλά ευχαριστώ.", ["Τι κάνεις\u{37E}", "Καλά ευχαριστώ."]),
+            ("Как дела? Всё хорошо.", ["Как дела?", "Всё хорошо."]),
+            ("그래요? 네, 좋아요.", ["그래요?", "네, 좋아요."]),
+        ] {
+            let budget = expected.iter().map(|piece| piece.chars().map(weight).sum::<usize>()).max().unwrap();
+            assert_eq!(split(text, budget), expected);
+        }
+    }
+
+    #[test]
+    fn a_full_stop_before_a_small_letter_is_no_end() {
+        assert_eq!(split("Use tools, e.g. a saw and a plane.", 22), ["Use tools,", "e.g. a saw and a", "plane."]);
+        assert_eq!(split("Mr. Fox ran. He fell.", 13), ["Mr. Fox ran.", "He fell."]);
+    }
+
+    #[test]
+    fn no_cut_is_inside_a_control_token() {
+        assert_eq!(split("一二三四[breath]五六", 18), ["一二三四", "[breath]五六"]);
+        assert_eq!(split("一二三<strong>四</strong>五", 14), ["一二三", "<strong>四", "</strong>五"]);
+    }
+
+    #[test]
+    fn seconds_grow_with_the_text() {
+        assert_eq!((seconds(""), seconds("一二三四"), seconds(&"a".repeat(240))), (0.0, 1.0, 20.0));
     }
 
     #[test]

@@ -21,7 +21,8 @@ impl SettingsError {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineSettings {
-    /// Which engine speaks: `espeak` (default), `cosyvoice-http`, `gradio` or `openai`.
+    /// Which engine speaks: `espeak` (default), `cosyvoice-http`, `cosyvoice-grpc`, `gradio` or
+    /// `openai`.
     pub kind: EngineKind,
     /// Where the servers listen, without `/v1`, for example `http://127.0.0.1:50000`. All serve
     /// the same model; work spreads over them. No default.
@@ -34,14 +35,21 @@ pub struct EngineSettings {
     pub queue_length: usize,
     /// How long an utterance waits for its turn, in seconds. Default 10.
     pub queue_seconds: u64,
-    /// How long one utterance may take from its turn to its last byte, in seconds. Default 120.
+    /// How long one utterance may take from its turn to its last byte, however long it is, in
+    /// seconds. Default 1800.
     pub deadline_seconds: u64,
+    /// How long a server may take for a second of audio, in seconds. A piece of text must be
+    /// whole after `first_byte_seconds` and so much for each second that it lasts. Default 5.
+    pub deadline_per_audio_second: f64,
     /// How long connecting to CosyVoice may take, in seconds. Default 3.
     pub connect_seconds: u64,
-    /// How long CosyVoice may take to the first byte of audio, in seconds. Default 60.
+    /// How long a server may take to begin, in seconds. Default 60.
     pub first_byte_seconds: u64,
     /// How long CosyVoice may be silent between two pieces of audio, in seconds. Default 30.
     pub idle_seconds: u64,
+    /// Pause between two looks at a server that has nothing to do, in seconds; 0 for none. One
+    /// that is not there gets no work. Default 5.
+    pub health_seconds: u64,
     /// Longest audio of one utterance, in seconds. Default 1800.
     pub max_speech_seconds: usize,
     /// Sample rate in hertz. espeak is resampled to it. CosyVoice does not tell its rate, so this
@@ -69,10 +77,12 @@ impl Default for EngineSettings {
             concurrency: None,
             queue_length: 32,
             queue_seconds: 10,
-            deadline_seconds: 120,
+            deadline_seconds: 1800,
+            deadline_per_audio_second: 5.0,
             connect_seconds: 3,
             first_byte_seconds: 60,
             idle_seconds: 30,
+            health_seconds: 5,
             max_speech_seconds: 1800,
             sample_rate_hz: 24_000,
             espeak_program: "espeak-ng".to_owned(),
@@ -94,6 +104,9 @@ pub enum EngineKind {
     /// CosyVoice behind its own FastAPI server.
     #[serde(rename = "cosyvoice-http")]
     CosyVoiceHttp,
+    /// CosyVoice behind its own gRPC server.
+    #[serde(rename = "cosyvoice-grpc")]
+    CosyVoiceGrpc,
     /// CosyVoice behind its demonstration page, `webui.py`.
     #[serde(rename = "gradio")]
     Gradio,
@@ -109,10 +122,12 @@ impl FromStr for EngineKind {
         match name {
             "espeak" => Ok(Self::Espeak),
             "cosyvoice-http" => Ok(Self::CosyVoiceHttp),
+            "cosyvoice-grpc" => Ok(Self::CosyVoiceGrpc),
             "gradio" => Ok(Self::Gradio),
             "openai" => Ok(Self::OpenAi),
             _ => Err(SettingsError::new(format!(
-                "engine.kind is {name:?}; it must be espeak, cosyvoice-http, gradio or openai"
+                "engine.kind is {name:?}; it must be espeak, cosyvoice-http, cosyvoice-grpc, gradio or \
+                 openai"
             ))),
         }
     }
@@ -190,7 +205,7 @@ impl EngineSettings {
     pub fn concurrency(&self) -> usize {
         self.concurrency.unwrap_or_else(|| match self.kind {
             EngineKind::Espeak => std::thread::available_parallelism().map_or(1, usize::from),
-            EngineKind::CosyVoiceHttp | EngineKind::Gradio => 1,
+            EngineKind::CosyVoiceHttp | EngineKind::CosyVoiceGrpc | EngineKind::Gradio => 1,
             // It batches what it is given.
             EngineKind::OpenAi => 8,
         })
@@ -219,6 +234,10 @@ impl EngineSettings {
         within("connect_seconds", self.connect_seconds, 1..=DAY_SECONDS)?;
         within("first_byte_seconds", self.first_byte_seconds, 1..=DAY_SECONDS)?;
         within("idle_seconds", self.idle_seconds, 1..=DAY_SECONDS)?;
+        within("health_seconds", self.health_seconds, 0..=DAY_SECONDS)?;
+        if !(0.0..=1000.0).contains(&self.deadline_per_audio_second) {
+            return Err(SettingsError::new("engine.deadline_per_audio_second must be 0 to 1000"));
+        }
         within("max_speech_seconds", self.max_speech_seconds as u64, 1..=36_000)?;
         within("sample_rate_hz", u64::from(self.sample_rate_hz), 8_000..=48_000)?;
         match self.kind {
@@ -226,7 +245,9 @@ impl EngineSettings {
                 Err(SettingsError::new("engine.espeak_program is empty"))
             }
             EngineKind::Espeak => Ok(()),
-            EngineKind::CosyVoiceHttp | EngineKind::Gradio | EngineKind::OpenAi => self.validate_cosyvoice(),
+            EngineKind::CosyVoiceHttp | EngineKind::CosyVoiceGrpc | EngineKind::Gradio | EngineKind::OpenAi => {
+                self.validate_cosyvoice()
+            }
         }
     }
 
@@ -237,12 +258,17 @@ impl EngineSettings {
             ));
         }
         self.urls.iter().try_for_each(|url| validate_url(url))?;
+        let has_path = |url: &String| reqwest::Url::parse(url).is_ok_and(|url| url.path() != "/");
+        if self.kind == EngineKind::CosyVoiceGrpc && self.urls.iter().any(has_path) {
+            return Err(SettingsError::new("engine.urls: of a gRPC server, only host and port can be said"));
+        }
         if self.kind == EngineKind::OpenAi && !matches!(self.mode, CosyVoiceMode::ZeroShot | CosyVoiceMode::Sft) {
             return Err(SettingsError::new("engine.mode must be zero_shot or sft for the engine openai"));
         }
-        if self.kind == EngineKind::Gradio && self.mode == CosyVoiceMode::Instruct2 {
+        if matches!(self.kind, EngineKind::Gradio | EngineKind::CosyVoiceGrpc) && self.mode == CosyVoiceMode::Instruct2
+        {
             return Err(SettingsError::new(
-                "engine.mode is instruct2, but the page of the engine gradio has no such way",
+                "engine.mode is instruct2, but the engines gradio and cosyvoice-grpc have no such way",
             ));
         }
         match (self.model, self.mode) {
@@ -325,79 +351,4 @@ fn validate_url(url: &str) -> Result<(), SettingsError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(table: &str) -> Result<EngineSettings, String> {
-        let settings: EngineSettings = toml::from_str(table).map_err(|e| e.to_string())?;
-        settings.validate().map_err(|e| e.to_string())?;
-        Ok(settings)
-    }
-
-    const COSYVOICE: &str = r#"
-        kind = "cosyvoice-http"
-        urls = ["http://127.0.0.1:50000"]
-        [[voices]]
-        id = "anna"
-        name = "Anna"
-        source = { kind = "reference", audio_path = "anna.wav", transcript = "Good morning." }
-    "#;
-
-    #[test]
-    fn an_empty_table_is_espeak() {
-        let settings = parse("").unwrap();
-        assert_eq!(settings, EngineSettings::default());
-        assert_eq!(settings.kind, EngineKind::Espeak);
-        assert_eq!(settings.max_speech_bytes(), 1800 * 48_000);
-    }
-
-    #[test]
-    fn cosyvoice_speaks_one_at_a_time_by_default() {
-        let settings = parse(COSYVOICE).unwrap();
-        assert_eq!(settings.concurrency(), 1);
-        assert_eq!(settings.model, CosyVoiceModel::CosyVoice3);
-        assert_eq!(settings.mode, CosyVoiceMode::ZeroShot);
-    }
-
-    #[test]
-    fn kinds_have_one_name_everywhere() {
-        for kind in [EngineKind::Espeak, EngineKind::CosyVoiceHttp, EngineKind::Gradio, EngineKind::OpenAi] {
-            let name = serde_json::to_value(kind).unwrap();
-            assert_eq!(name.as_str().unwrap().parse(), Ok(kind));
-        }
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let cases = [
-            ("colour = 1", "unknown field `colour`"),
-            ("deadline_seconds = 0", "engine.deadline_seconds is 0"),
-            ("sample_rate_hz = 96000", "engine.sample_rate_hz is 96000"),
-            ("kind = \"cosyvoice-http\"", "engine.urls needs"),
-            ("kind = \"cosyvoice-http\"\nurls = [\"http://u:p@h\"]", "without password"),
-            ("kind = \"cosyvoice-http\"\nurls = [\"https://h\"]", "http://host:port"),
-            ("kind = \"cosyvoice-http\"\nurls = [\"http://h\"]", "engine.voices needs"),
-        ];
-        for (table, expected) in cases {
-            let error = parse(table).unwrap_err();
-            assert!(error.contains(expected), "{table}: {error}");
-        }
-        let edits = [
-            ("[[voices]]", "mode = \"sft\"\n[[voices]]", "CosyVoice3 has no preset voices"),
-            ("[[voices]]", "mode = \"sft\"\nmodel = \"cosyvoice2\"\n[[voices]]", "mode sft cannot"),
-            ("\"cosyvoice-http\"", "\"openai\"\nmode = \"instruct2\"", "zero_shot or sft for the engine openai"),
-            ("\"cosyvoice-http\"", "\"gradio\"\nmode = \"instruct2\"", "has no such way"),
-            ("[[voices]]", "mode = \"instruct2\"\nmodel = \"cosyvoice\"\n[[voices]]", "instruct2"),
-            ("Good morning.", "", "has no transcript"),
-            ("Good", "<|endofprompt|>Good", "control token"),
-            ("\"anna\"", "\"an na\"", "has an id"),
-            ("transcript", "text", "unknown field `text`"),
-        ];
-        for (from, to, expected) in edits {
-            let error = parse(&COSYVOICE.replace(from, to)).unwrap_err();
-            assert!(error.contains(expected), "{to}: {error}");
-        }
-        let twice = format!("{COSYVOICE}{}", &COSYVOICE[COSYVOICE.find("[[").unwrap()..]);
-        assert!(parse(&twice).unwrap_err().contains("is there twice"));
-    }
-}
+mod tests;

@@ -3,7 +3,8 @@
 //! time.
 //!
 //! Work goes to the address that does least. One that fails several times in a row is left alone
-//! for a while; then one utterance tries it. If all are left alone, all are tried.
+//! for a while; then one utterance tries it. One where nobody answers when it is looked at is left
+//! alone until somebody does. If all are left alone, all are tried.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,13 +35,15 @@ struct Address {
     /// In a row.
     failures: u32,
     rests_until: Option<Instant>,
+    /// Nobody was there when it was looked at last.
+    is_away: bool,
     /// When it was chosen last, counted in choices.
     chosen: u64,
 }
 
 impl Address {
     fn rests(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|end| now < end)
+        self.is_away || self.rests_until.is_some_and(|end| now < end)
     }
 
     /// Whether it has room. One that has rested is tried by one utterance first.
@@ -109,6 +112,35 @@ impl Slots {
         self.with(|addresses| addresses.iter().filter_map(|address| address.rests_until).filter(|end| now < *end).min())
     }
 
+    /// Whether nothing is done at an address.
+    pub(super) fn is_idle(&self, address: usize) -> bool {
+        self.with(|addresses| addresses.get(address).is_some_and(|address| address.working == 0))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_away(&self, address: usize) -> bool {
+        self.with(|addresses| addresses.get(address).is_some_and(|address| address.is_away))
+    }
+
+    /// Notes whether anybody was there when an address was looked at.
+    pub(super) fn found(&self, address: usize, is_there: bool) {
+        let changed = self.with(|addresses| {
+            let address = addresses.get_mut(address)?;
+            let was_away = std::mem::replace(&mut address.is_away, !is_there);
+            (was_away == is_there).then_some(())
+        });
+        metrics::gauge!("cosygate_engine_address_up", "address" => address.to_string())
+            .set(f64::from(u8::from(is_there)));
+        match (changed, is_there) {
+            (Some(()), true) => {
+                tracing::info!(address, "an address of the engine is there again");
+                self.freed.notify_one();
+            }
+            (Some(()), false) => tracing::warn!(address, "nobody answers at an address of the engine"),
+            (None, _) => {}
+        }
+    }
+
     fn leave(&self, address: usize) {
         self.with(|addresses| {
             if let Some(address) = addresses.get_mut(address) {
@@ -149,7 +181,7 @@ impl Slot {
         let rested = self.slots.with(|addresses| {
             let address = addresses.get_mut(self.address)?;
             if is_well {
-                (address.failures, address.rests_until) = (0, None);
+                (address.failures, address.rests_until, address.is_away) = (0, None, false);
                 return None;
             }
             address.failures = address.failures.saturating_add(1);
@@ -254,6 +286,21 @@ mod tests {
         assert_eq!(probe.address(), 0);
         assert!(slots.take().await.is_err(), "one try at a time");
         probe.report(true);
+        assert_eq!(slots.take().await.unwrap().address(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_address_where_nobody_is_gets_no_work() {
+        let slots = Slots::new(2, 1, 0, Duration::ZERO);
+        slots.found(0, false);
+        let working = slots.take().await.unwrap();
+        assert_eq!(working.address(), 1);
+        assert!(slots.is_idle(0) && !slots.is_idle(1));
+        assert!(slots.take().await.is_err());
+        slots.found(0, true);
+        assert_eq!(slots.take().await.unwrap().address(), 0);
+        // With nobody anywhere, asking is all that is left.
+        (0..2).for_each(|address| slots.found(address, false));
         assert_eq!(slots.take().await.unwrap().address(), 0);
     }
 

@@ -41,6 +41,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, caller: Caller) -> Result<J
         "own": own.iter().map(view).collect::<Vec<_>>(),
         "own_limit": app.policy.now().role(caller.role())?.voices,
         "cloning": app.engine.abilities().reference,
+        "abilities": app.engine.abilities(),
+        "instructs": app.engine.instructs(),
         "consents": CONSENTS,
     })))
 }

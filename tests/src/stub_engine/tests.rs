@@ -175,3 +175,33 @@ async fn stops_when_dropped() {
     assert!(response.bytes().await.is_err());
     assert!(reqwest::get(url).await.unwrap_err().is_connect());
 }
+
+#[tokio::test]
+async fn the_page_uploads_speaks_and_hands_out() {
+    let stub = StubEngine::start().await;
+    let client = reqwest::Client::new();
+    let voice = recording(1, 16_000);
+    let form = Form::new().part("files", Part::bytes(voice.clone()).file_name("r.wav"));
+    let uploaded = client.post(format!("{}/gradio_api/upload", stub.url())).multipart(form).send().await.unwrap();
+    let uploaded: Vec<String> = uploaded.json().await.unwrap();
+    let call = format!("{}/gradio_api/call/generate_audio", stub.url());
+    let speak = async |path: &str| {
+        let recording = serde_json::json!({"path": path});
+        let prompt = format!("{PREFIX}Hello");
+        let data = serde_json::json!([TEXT, "3s极速复刻", "", prompt, recording, null, "", 0, false, 1.0]);
+        let called = client.post(&call).json(&serde_json::json!({ "data": data })).send().await.unwrap();
+        let event: serde_json::Value = called.json().await.unwrap();
+        let events = client.get(format!("{call}/{}", event["event_id"].as_str().unwrap())).send().await.unwrap();
+        events.text().await.unwrap()
+    };
+    let events = speak(&uploaded[0]).await;
+    let data = events.lines().last().filter(|line| !line.is_empty()).or(events.lines().rev().nth(1)).unwrap();
+    let made: serde_json::Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+    let path = made[0]["path"].as_str().unwrap().strip_suffix("/playlist.m3u8").unwrap().to_owned();
+    let file = client.get(format!("{}/gradio_api/stream/{path}/playlist-file", stub.url())).send().await.unwrap();
+    assert_eq!(file.bytes().await.unwrap()[44..], pcm_for(TEXT, &voice));
+    assert!(speak("/tmp/elsewhere.wav").await.contains("event: error"));
+    stub.fail_with(Mode::ZeroBytes);
+    assert!(speak(&uploaded[0]).await.ends_with("event: complete\ndata: [null]\n\n"));
+    assert_eq!((stub.counters().requests, stub.counters().finished), (3, 3));
+}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Form, FromRequest, Multipart, Request, State};
@@ -14,12 +13,11 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::stream::{self, Stream};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use super::audio::{SAMPLE_RATE, sentence_pcm, sentences};
-use super::{Counters, Mode, Model, Seen, Shared};
+use super::audio::{sentence_pcm, sentences};
+use super::play::{Answering, FLUSH, Step, perform, steps};
+use super::{Counters, Mode, Model, Seen, Shared, gradio, grpc};
 
 const END_OF_PROMPT: &str = "<|endofprompt|>";
 /// vLLM-Omni's route.
@@ -27,8 +25,6 @@ const SPEECH: &str = "/v1/audio/speech";
 const PRESETS: [&str; 7] = ["中文女", "中文男", "日语男", "粤语女", "英文女", "英文男", "韩语女"];
 const MIN_SAMPLE_RATE: u32 = 16_000;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
-/// Before a cut, so that what was sent does not perish in a buffer.
-const FLUSH: Duration = Duration::from_millis(50);
 
 /// Paths and required fields; `prompt_wav` is an upload.
 const ROUTES: [(&str, &[&str]); 5] = [
@@ -43,6 +39,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     let inference = ROUTES.iter().fold(Router::new(), |router, (path, _)| router.route(path, get(speak).post(speak)));
     inference
         .route(SPEECH, post(speak_openai))
+        .route(grpc::INFERENCE, post(grpc::speak))
+        .merge(gradio::router())
         .route("/stub/mode", post(change_mode))
         .route("/stub/counters", get(show_counters))
         .fallback(async || detail(StatusCode::NOT_FOUND, "Not Found"))
@@ -99,21 +97,38 @@ fn answer(shared: &Arc<Shared>, answering: Answering, seen: Seen) -> Response {
     let mode = *shared.mode.lock().unwrap();
     let undecodable = seen.prompt_wav.as_ref().is_some_and(|audio| !is_decodable(audio));
     let unknown_method = seen.path == "/inference_instruct2" && shared.model == Model::CosyVoice;
-    if mode == Mode::ServerError || undecodable || unknown_method {
+    let mode = if undecodable || unknown_method { Mode::ServerError } else { mode };
+    if let Some(refusal) = refusal(mode) {
         answering.finish();
-        return (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response();
+        return refusal;
     }
-    let steps = match judge(shared.model, &seen) {
+    let steps = plan(shared, mode, &seen);
+    let mut response = Response::new(Body::from_stream(perform(steps, answering, shared.stopped.subscribe())));
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
+    response
+}
+
+/// The answer of a server that takes nothing on, if that is how it behaves.
+pub(super) fn refusal(mode: Mode) -> Option<Response> {
+    Some(match mode {
+        Mode::ServerError => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response(),
+        Mode::Unprocessable => unprocessable(&["tts_text"]),
+        Mode::QueueFull => detail(StatusCode::SERVICE_UNAVAILABLE, "Queue is full."),
+        Mode::TooLarge => detail(StatusCode::PAYLOAD_TOO_LARGE, "Too large."),
+        _ => return None,
+    })
+}
+
+/// What is done about a request that is taken on.
+pub(super) fn plan(shared: &Shared, mode: Mode, seen: &Seen) -> Vec<Step> {
+    match judge(shared.model, seen) {
         Verdict::Speak { text, voice } => steps(mode, shared.cost, audio_chunks(text, voice)),
         Verdict::Raise => vec![Step::Wait(FLUSH), Step::Cut],
         Verdict::NeverEnd => {
             shared.count(|counters| counters.rule_violations += 1);
             vec![Step::Hang]
         }
-    };
-    let mut response = Response::new(Body::from_stream(perform(steps, answering, shared.stopped.subscribe())));
-    response.headers_mut().insert(SERVER, HeaderValue::from_static("uvicorn"));
-    response
+    }
 }
 
 /// What the model makes of a request that the server lets through.
@@ -156,107 +171,6 @@ fn judge(model: Model, seen: &Seen) -> Verdict<'_> {
 /// One chunk for each sentence.
 fn audio_chunks(text: &str, voice: &[u8]) -> Vec<Bytes> {
     sentences(text).into_iter().map(|sentence| sentence_pcm(sentence, voice).into()).collect()
-}
-
-enum Step {
-    Wait(Duration),
-    Send(Bytes),
-    Hang,
-    Cut,
-}
-
-fn steps(mode: Mode, cost: Duration, chunks: Vec<Bytes>) -> Vec<Step> {
-    let all_bytes = chunks.iter().map(Bytes::len).sum::<usize>();
-    let first = |count: usize| -> Vec<Step> {
-        let sent = chunks.iter().scan(count, |left, chunk| {
-            let size = chunk.len().min(*left);
-            *left -= size;
-            (size > 0).then(|| Step::Send(chunk.slice(..size)))
-        });
-        [Step::Wait(cost)].into_iter().chain(sent).collect()
-    };
-    let then = |mut steps: Vec<Step>, end: Vec<Step>| {
-        steps.extend(end);
-        steps
-    };
-    match mode {
-        Mode::Work | Mode::ServerError => first(all_bytes),
-        Mode::Cut { after_bytes } => then(first(after_bytes), vec![Step::Wait(FLUSH), Step::Cut]),
-        Mode::HangBeforeFirstByte => vec![Step::Hang],
-        Mode::HangAfter { after_bytes } => then(first(after_bytes), vec![Step::Hang]),
-        Mode::ZeroBytes => first(0),
-        Mode::OddLength => first(all_bytes.saturating_sub(1)),
-        Mode::Slow { pause_milliseconds } => {
-            let pause = Duration::from_millis(pause_milliseconds);
-            let tenth_bytes = SAMPLE_RATE as usize * 2 / 10;
-            let pieces = chunks.iter().flat_map(|chunk| chunk.chunks(tenth_bytes));
-            let paced = pieces.flat_map(|piece| [Step::Wait(pause), Step::Send(Bytes::copy_from_slice(piece))]);
-            then(first(0), paced.collect())
-        }
-    }
-}
-
-/// Goes through the steps. An error in the stream makes hyper drop the connection before the last
-/// chunk, just as uvicorn does after an exception.
-fn perform(
-    steps: Vec<Step>,
-    answering: Answering,
-    stopped: watch::Receiver<bool>,
-) -> impl Stream<Item = Result<Bytes, &'static str>> {
-    stream::unfold(Some((steps.into_iter(), answering, stopped)), async |state| {
-        let (mut steps, answering, mut stopped) = state?;
-        loop {
-            let step = if *stopped.borrow() { Some(Step::Cut) } else { steps.next() };
-            match step {
-                Some(Step::Wait(duration)) => drop(tokio::time::timeout(duration, stop(&mut stopped)).await),
-                Some(Step::Hang) => stop(&mut stopped).await,
-                Some(Step::Send(bytes)) => return Some((Ok(bytes), Some((steps, answering, stopped)))),
-                Some(Step::Cut) => {
-                    answering.finish();
-                    return Some((Err("cut"), None));
-                }
-                None => {
-                    answering.finish();
-                    return None;
-                }
-            }
-        }
-    })
-}
-
-async fn stop(stopped: &mut watch::Receiver<bool>) {
-    // The sender lives as long as any answer, so this cannot end early.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-/// Counts one answer from its request to its end. Dropped before the end, it counts as aborted.
-struct Answering {
-    shared: Arc<Shared>,
-    is_finished: bool,
-}
-
-impl Answering {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.count(|counters| {
-            counters.requests += 1;
-            counters.running += 1;
-            counters.max_running = counters.max_running.max(counters.running);
-        });
-        Self { shared: Arc::clone(shared), is_finished: false }
-    }
-
-    fn finish(mut self) {
-        self.is_finished = true;
-    }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.shared.count(|counters| {
-            counters.running -= 1;
-            *(if self.is_finished { &mut counters.finished } else { &mut counters.aborted }) += 1;
-        });
-    }
 }
 
 /// Fields from a multipart or urlencoded body, also of a GET. An unreadable body has no fields.

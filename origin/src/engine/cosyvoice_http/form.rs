@@ -6,7 +6,7 @@ use reqwest::{Client, RequestBuilder};
 
 use super::super::http::Ask;
 use super::super::prompt::{END_OF_PROMPT, SYSTEM_PROMPT, Speaker, system_prompt};
-use super::super::{CosyVoiceMode, CosyVoiceModel, EngineError};
+use super::super::{CosyVoiceMode, CosyVoiceModel};
 
 /// A request to the server, but for the text.
 #[derive(Clone)]
@@ -29,25 +29,25 @@ impl Prompt {
     }
 
     /// The form fields that ask for `text`.
-    fn form(&self, text: &str) -> Result<Form, EngineError> {
+    fn form(&self, text: &str) -> Form {
         let system_prompt = system_prompt(self.model);
         let form = Form::new();
-        Ok(match (&self.speaker, self.mode) {
+        match (&self.speaker, self.mode) {
             (Speaker::Preset { speaker_id }, _) => {
                 form.text("tts_text", text.to_owned()).text("spk_id", speaker_id.clone())
             }
             (Speaker::Reference { audio, .. }, CosyVoiceMode::CrossLingual) => {
-                form.text("tts_text", format!("{system_prompt}{text}")).part("prompt_wav", wav_part(audio)?)
+                form.text("tts_text", format!("{system_prompt}{text}")).part("prompt_wav", wav_part(audio))
             }
             (Speaker::Reference { audio, .. }, CosyVoiceMode::Instruct2) => form
                 .text("tts_text", text.to_owned())
                 .text("instruct_text", self.instruct_text())
-                .part("prompt_wav", wav_part(audio)?),
+                .part("prompt_wav", wav_part(audio)),
             (Speaker::Reference { audio, transcript }, _) => form
                 .text("tts_text", text.to_owned())
                 .text("prompt_text", format!("{system_prompt}{transcript}"))
-                .part("prompt_wav", wav_part(audio)?),
-        })
+                .part("prompt_wav", wav_part(audio)),
+        }
     }
 
     /// Without its end mark, CosyVoice2 speaks the instruction aloud.
@@ -63,16 +63,14 @@ impl Prompt {
 }
 
 impl Ask for Prompt {
-    fn request(&self, client: &Client, address: &str, text: &str) -> Result<RequestBuilder, EngineError> {
-        Ok(client.post(format!("{address}{}", self.path())).multipart(self.form(text)?))
+    fn request(&self, client: &Client, address: &str, text: &str) -> RequestBuilder {
+        client.post(format!("{address}{}", self.path())).multipart(self.form(text))
     }
 }
 
-fn wav_part(audio: &Bytes) -> Result<Part, EngineError> {
-    Part::stream_with_length(audio.clone(), audio.len() as u64)
-        .file_name("reference.wav")
-        .mime_str("audio/wav")
-        .map_err(|error| EngineError::failed(format!("the request cannot be built: {error}")))
+fn wav_part(audio: &Bytes) -> Part {
+    let part = || Part::stream_with_length(audio.clone(), audio.len() as u64).file_name("reference.wav");
+    part().mime_str("audio/wav").unwrap_or_else(|_| part())
 }
 
 #[cfg(test)]

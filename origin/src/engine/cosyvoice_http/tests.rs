@@ -12,6 +12,8 @@ use crate::engine::{
     VoiceSource, wav,
 };
 
+mod abilities;
+
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
 const END: &[u8] = b"0\r\n\r\n";
 
@@ -121,8 +123,9 @@ pub(crate) fn settings(urls: &[&Server]) -> (tempfile::TempDir, EngineSettings) 
         kind: EngineKind::CosyVoiceHttp,
         urls: urls.iter().map(|server| server.url.clone()).collect(),
         deadline_seconds: 5,
+        deadline_per_audio_second: 0.0,
         first_byte_seconds: 2,
-        idle_seconds: 2,
+        idle_seconds: 1,
         voices: vec![voice(source)],
         ..Default::default()
     };
@@ -367,7 +370,6 @@ async fn what_the_server_cannot_do_is_rejected() {
     let (_directory, settings) = settings(&[&server]);
     for utterance in [
         Utterance { speed: 1.5, ..say("Hello") },
-        Utterance { instruct: Some("Whisper.".into()), ..say("Hello") },
         Utterance { voice: "nobody".into(), ..say("Hello") },
         say("<|endofprompt|>"),
         say("…"),
@@ -375,5 +377,19 @@ async fn what_the_server_cannot_do_is_rejected() {
         let error = spoken(&settings, utterance).await.unwrap_err();
         assert!(matches!(error, EngineError::Rejected(_)), "{error}");
     }
+    let old = EngineSettings { model: CosyVoiceModel::CosyVoice, ..settings };
+    let error = spoken(&old, Utterance { instruct: Some("Whisper.".into()), ..say("Hello") }).await.unwrap_err();
+    assert!(matches!(error, EngineError::Rejected(_)), "{error}");
     assert_eq!(server.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_longer_text_has_a_later_end() {
+    let slow = vec![send(CHUNKED), Act::Wait(Duration::from_millis(1500)), chunk(&[1, 2]), send(END)];
+    let server = Server::start(vec![slow]).await;
+    let (_directory, mut settings) = settings(&[&server]);
+    settings.first_byte_seconds = 1;
+    assert!(matches!(spoken(&settings, say("Hello")).await, Err(EngineError::Unavailable { .. })));
+    settings.deadline_per_audio_second = 10.0;
+    assert_eq!(spoken(&settings, say("Hello")).await, Ok(vec![1, 2]));
 }

@@ -3,7 +3,7 @@
 //! One espeak-ng voice reads one writing system well: the Mandarin one takes English words for
 //! pinyin, the English one spells Chinese out. So a text is cut where its script changes.
 
-use super::super::sentences;
+use super::super::{prompt, sentences};
 
 /// Longest piece for one run of the program, in units of [`sentences::split`]: some 40 seconds.
 const PIECE_BUDGET: usize = 600;
@@ -105,7 +105,8 @@ fn runs(text: &str) -> Vec<(Script, &str)> {
 /// espeak-ng takes `[[…]]` as raw phonemes, control characters as commands and private-use
 /// characters as its own marks.
 pub(super) fn clean(text: &str) -> String {
-    text.chars()
+    prompt::without_sounds(text)
+        .chars()
         .map(|character| match character {
             '\n' => '\n',
             '[' | ']' | '\u{E000}'..='\u{F8FF}' => ' ',

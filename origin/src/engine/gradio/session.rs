@@ -1,19 +1,18 @@
 //! One utterance at the page: for each piece of text a call, its events and the file that it made.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::multipart::{Form, Part};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::super::http::{Fault, Server, describe};
+use super::super::http::{Servers, describe, good};
+use super::super::pool::Limits;
 use super::super::prompt::{Speaker, system_prompt};
-use super::super::slots::Slot;
-use super::super::speech::{self, Session};
-use super::super::{CosyVoiceMode, CosyVoiceModel, EngineError};
+use super::super::session::{Fault, Wire};
+use super::super::{CosyVoiceMode, CosyVoiceModel};
 
 /// Events hold names, not audio.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -32,16 +31,12 @@ pub(super) struct Prompt {
     pub(super) speed: f32,
 }
 
-pub(super) struct Work {
-    server: Arc<Server>,
-    slot: Slot,
+pub(super) struct Page {
+    servers: Servers,
+    limits: Arc<Limits>,
     prompt: Prompt,
-    texts: VecDeque<String>,
     /// Where the recording lies at an address.
     uploaded: Option<(usize, String)>,
-    may_retry: bool,
-    deadline: Instant,
-    bytes_left: usize,
 }
 
 impl Prompt {
@@ -63,94 +58,63 @@ impl Prompt {
     }
 }
 
-impl Work {
-    pub(super) fn new(server: Arc<Server>, slot: Slot, prompt: Prompt, texts: VecDeque<String>) -> Self {
-        let deadline = Instant::now() + server.limits.deadline;
-        let bytes_left = server.limits.max_bytes;
-        Self { server, slot, prompt, texts, uploaded: None, may_retry: true, deadline, bytes_left }
+impl Page {
+    pub(super) fn new(servers: Servers, limits: Arc<Limits>, prompt: Prompt) -> Self {
+        Self { servers, limits, prompt, uploaded: None }
     }
 
-    async fn speak(&mut self, text: &str) -> Result<Bytes, Fault> {
-        let uploaded = self.upload().await?;
-        let call = self.url("/gradio_api/call/generate_audio");
+    async fn speak(&mut self, address: usize, text: &str) -> Result<Bytes, Fault> {
+        let uploaded = self.upload(address).await?;
+        let call = self.url(address, "/gradio_api/call/generate_audio");
         let inputs = json!({"data": self.prompt.inputs(text, uploaded.as_deref())});
-        let called = self.send(self.server.client.post(&call).json(&inputs)).await?;
+        let called = send(self.servers.client.post(&call).json(&inputs)).await?;
         let event = json_of(called).await?;
         let event = event.get("event_id").and_then(Value::as_str).filter(|id| is_plain(id)).unwrap_or_default();
         if event.is_empty() {
-            return Err(broken("its call has no event"));
+            return Err(Fault::broken("its call has no event"));
         }
-        let events = self.send(self.server.client.get(format!("{call}/{event}"))).await?;
+        let events = send(self.servers.client.get(format!("{call}/{event}"))).await?;
         let result = result_of(events).await?;
         let made = result.pointer("/0/path").and_then(Value::as_str).and_then(place_of);
-        let made = made.ok_or_else(|| broken("its result is no file"))?;
-        let file = self.send(self.server.client.get(self.url(&made))).await?;
-        let file = body_of(file, self.bytes_left.saturating_add(MAX_HEADER_BYTES)).await?;
-        let rate = self.server.limits.sample_rate;
+        let made = made.ok_or_else(|| Fault::broken("its result is no file"))?;
+        let file = send(self.servers.client.get(self.url(address, &made))).await?;
+        let file = body_of(file, self.limits.max_bytes.saturating_add(MAX_HEADER_BYTES)).await?;
+        let rate = self.limits.sample_rate;
         let pcm = tokio::task::spawn_blocking(move || pcm_of(&file, rate)).await;
-        pcm.unwrap_or_else(|_| Err(broken("its audio cannot be read")))
+        pcm.unwrap_or_else(|_| Err(Fault::broken("its audio cannot be read")))
     }
 
     /// Uploads the recording, once for each address.
-    async fn upload(&mut self) -> Result<Option<String>, Fault> {
+    async fn upload(&mut self, at: usize) -> Result<Option<String>, Fault> {
         let Speaker::Reference { audio, .. } = &self.prompt.speaker else { return Ok(None) };
-        if let Some((_, path)) = self.uploaded.as_ref().filter(|(address, _)| *address == self.slot.address()) {
+        if let Some((_, path)) = self.uploaded.as_ref().filter(|(address, _)| *address == at) {
             return Ok(Some(path.clone()));
         }
         let part = Part::stream_with_length(audio.clone(), audio.len() as u64).file_name("reference.wav");
         let form = Form::new().part("files", part);
-        let request = self.server.client.post(self.url("/gradio_api/upload")).multipart(form);
-        let paths = json_of(self.send(request).await?).await?;
-        let path = paths.get(0).and_then(Value::as_str).ok_or_else(|| broken("its upload has no path"))?.to_owned();
-        self.uploaded = Some((self.slot.address(), path.clone()));
+        let request = self.servers.client.post(self.url(at, "/gradio_api/upload")).multipart(form);
+        let paths = json_of(send(request).await?).await?;
+        let path =
+            paths.get(0).and_then(Value::as_str).ok_or_else(|| Fault::broken("its upload has no path"))?.to_owned();
+        self.uploaded = Some((at, path.clone()));
         Ok(Some(path))
     }
 
-    fn url(&self, path: &str) -> String {
-        let address = self.server.addresses.get(self.slot.address()).map_or("", String::as_str);
-        format!("{address}{path}")
-    }
-
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Fault> {
-        let patience_ends = (Instant::now() + self.server.limits.first_byte).min(self.deadline);
-        let Ok(answer) = timeout_at(patience_ends, request.send()).await else {
-            return Err(Fault::Silent("it did not answer in time".to_owned()));
-        };
-        let response = answer.map_err(|error| Fault::Unreachable(describe(error)))?;
-        match response.status() {
-            StatusCode::OK => Ok(response),
-            // Its queue holds four.
-            StatusCode::SERVICE_UNAVAILABLE => Err(Fault::Unreachable("its queue is full".to_owned())),
-            status if status.is_server_error() => Err(Fault::Broken(format!("it answered {status}"))),
-            status => Err(Fault::Refused(format!("it answered {status}"))),
-        }
-    }
-
-    /// Once, at another address. A piece is heard whole or not at all, so nothing is heard twice.
-    fn retry(&mut self, fault: &Fault) -> bool {
-        let is_refused = matches!(fault, Fault::Refused(_));
-        self.slot.report(is_refused);
-        !is_refused && std::mem::take(&mut self.may_retry) && self.slot.change_address()
+    fn url(&self, address: usize, path: &str) -> String {
+        format!("{}{path}", self.servers.address(address))
     }
 }
 
-impl Session for Work {
-    async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
-        loop {
-            let Some(text) = self.texts.front().cloned() else { return Ok(None) };
-            let spoken = timeout_at(self.deadline, self.speak(&text)).await;
-            match spoken.unwrap_or_else(|_| Err(broken("it did not finish in time"))) {
-                Ok(pcm) => {
-                    self.slot.report(true);
-                    self.texts.pop_front();
-                    let left = self.bytes_left.checked_sub(pcm.len());
-                    self.bytes_left = left.ok_or_else(|| speech::too_long(self.server.limits.max_bytes))?;
-                    return Ok(Some(pcm));
-                }
-                Err(fault) if self.retry(&fault) => tracing::warn!(?fault, "the speech engine failed; asking another"),
-                Err(fault) => return Err(fault.into()),
-            }
-        }
+impl Wire for Page {
+    /// The whole audio, until it is taken.
+    type Reply = Option<Bytes>;
+
+    async fn ask(&mut self, address: usize, text: &str, _: Instant) -> Result<Option<Bytes>, Fault> {
+        self.speak(address, text).await.map(Some)
+    }
+
+    async fn more(&mut self, audio: &mut Option<Bytes>) -> Result<Option<Bytes>, Fault> {
+        Ok(audio.take())
     }
 
     fn left(&self) -> usize {
@@ -158,8 +122,9 @@ impl Session for Work {
     }
 }
 
-fn broken(reason: &str) -> Fault {
-    Fault::Broken(reason.to_owned())
+async fn send(request: RequestBuilder) -> Result<Response, Fault> {
+    // 503 says that the page's queue, which holds four, is full.
+    good(request.send().await.map_err(|error| Fault::Unreachable(describe(error)))?).await
 }
 
 /// Letters, digits and dashes, so that nothing of it changes a path.
@@ -186,7 +151,7 @@ async fn body_of(mut response: Response, most: usize) -> Result<Bytes, Fault> {
         let chunk = chunk.map_err(|error| Fault::Broken(format!("its answer was cut off: {}", describe(error))))?;
         let Some(chunk) = chunk else { return Ok(body.freeze()) };
         if body.len() + chunk.len() > most {
-            return Err(broken("its answer is too long"));
+            return Err(Fault::broken("its answer is too long"));
         }
         body.extend_from_slice(&chunk);
     }
@@ -194,7 +159,7 @@ async fn body_of(mut response: Response, most: usize) -> Result<Bytes, Fault> {
 
 async fn json_of(response: Response) -> Result<Value, Fault> {
     let body = body_of(response, MAX_EVENT_BYTES).await?;
-    serde_json::from_slice(&body).map_err(|_| broken("its answer is no JSON"))
+    serde_json::from_slice(&body).map_err(|_| Fault::broken("its answer is no JSON"))
 }
 
 /// The data of the event `complete`. Of an error, the page says nothing but that.
@@ -207,29 +172,31 @@ async fn result_of(response: Response) -> Result<Value, Fault> {
             event = name.trim();
         } else if let Some(data) = line.strip_prefix("data:") {
             match event {
-                "complete" => return serde_json::from_str(data.trim()).map_err(|_| broken("its result is no JSON")),
-                "error" => return Err(broken("it reports an error")),
+                "complete" => {
+                    return serde_json::from_str(data.trim()).map_err(|_| Fault::broken("its result is no JSON"));
+                }
+                "error" => return Err(Fault::broken("it reports an error")),
                 _ => {}
             }
         }
     }
-    Err(broken("its events end without a result"))
+    Err(Fault::broken("its events end without a result"))
 }
 
 /// The samples of a WAV file, at the rate of everything else.
 fn pcm_of(file: &[u8], sample_rate: u32) -> Result<Bytes, Fault> {
-    let reader = hound::WavReader::new(file).map_err(|_| broken("its audio is no WAV file"))?;
+    let reader = hound::WavReader::new(file).map_err(|_| Fault::broken("its audio is no WAV file"))?;
     let spec = reader.spec();
     if (spec.channels, spec.bits_per_sample, spec.sample_format) != (1, 16, hound::SampleFormat::Int) {
-        return Err(broken("its audio is not 16-bit mono"));
+        return Err(Fault::broken("its audio is not 16-bit mono"));
     }
     let mut pcm = Vec::new();
     for sample in reader.into_samples::<i16>() {
-        let sample = sample.map_err(|_| broken("its audio breaks off"))?;
+        let sample = sample.map_err(|_| Fault::broken("its audio breaks off"))?;
         pcm.extend_from_slice(&sample.to_le_bytes());
     }
     if pcm.is_empty() {
-        return Err(broken("it answered without any audio"));
+        return Err(Fault::broken("it answered without any audio"));
     }
     let resampled = crate::audio::resample(&pcm, spec.sample_rate, sample_rate);
     resampled.map(Bytes::from).map_err(|error| Fault::Broken(error.to_string()))

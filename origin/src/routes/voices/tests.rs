@@ -32,6 +32,8 @@ async fn the_engine_is_described() {
     assert_eq!((&body["engine"], &body["notice"]), (&"fake".into(), &Value::Null));
     assert_eq!(body["voices"][0]["id"], "first");
     assert_eq!((&body["own"], &body["own_limit"], &body["cloning"]), (&json!([]), &json!(2), &json!(true)));
+    assert_eq!((&body["abilities"]["instruct"], &body["abilities"]["seed"]), (&json!(true), &json!(false)));
+    assert_eq!(body["instructs"], json!([]));
     assert_eq!(body["consents"][0], json!({"kind": "own", "language": "en", "statement": CONSENT}));
 }
 

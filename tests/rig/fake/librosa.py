@@ -1,0 +1,1 @@
+"""webui.py imports it and does nothing with it."""
