@@ -69,8 +69,8 @@ export function makeAuditPanel({ onProblem }) {
       test: "audit-item",
       title: actionOf(entry),
       badge: resultOf(entry),
-      meta: [timeOf(entry.time), who, ...whereOf(entry), entry.object ?? ""],
-      more: [make("p.meta", {}, make("span", {}, `#${entry.seq}`), make("span", {}, entry.action), make("span", {}, entry.request_id))],
+      meta: [timeOf(entry.time), who, ...whereOf(entry)],
+      more: [make("p.meta", {}, ...[`#${entry.seq}`, entry.action, entry.object, entry.request_id].filter(Boolean).map((part) => make("span", {}, part)))],
     });
   }
 

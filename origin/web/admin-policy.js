@@ -24,7 +24,7 @@ export function makePolicyPanel({ onProblem }) {
   const form = make(
     "form.card",
     { on: { submit: publish } },
-    field("policy_document", editor, mistake),
+    field("policy_document", editor, { hint: mistake }),
     field("reason", reason),
     make("div.card-buttons", {}, again, submit),
   );

@@ -64,7 +64,7 @@ function makeEditor(panel, onChanged) {
   const isOut = make("input", { type: "checkbox", test: "user-disabled" });
   const mistake = make("p.hint.wrong", { role: "alert", test: "user-mistake" });
   const link = new ShownOnce("reset_link", "reset-link");
-  const reset = button("secondary", "reset_make", "make-reset", makeReset);
+  const reset = button("link", "reset_make", "make-reset", makeReset);
   const trail = make("a.link", { i18n: "user_trail", test: "user-trail", on: { click: () => dialog.close() } });
   const save = make("button.primary", { type: "submit", i18n: "save", test: "save-user" });
   const form = make(
@@ -74,10 +74,10 @@ function makeEditor(panel, onChanged) {
     field("role", role),
     make("label.check", {}, isOut, make("span", { i18n: "user_keep_out" })),
     make("p.hint", { i18n: "user_change_hint" }),
-    make("div", {}, trail),
+    make("div.beside", {}, trail, reset),
     link.element,
     mistake,
-    make("div.dialog-buttons", {}, reset, button("secondary", "close", "close-user", () => dialog.close()), save),
+    make("div.dialog-buttons", {}, button("secondary", "close", "close-user", () => dialog.close()), save),
   );
   const dialog = makeDialog("user_title", "user-dialog", form);
   dialog.addEventListener("close", () => {

@@ -25,9 +25,8 @@ export class ShownOnce {
     const attributes = { readonly: true, test, spellcheck: "false", autocomplete: "off" };
     this.#control = lines > 1 ? make("textarea.code", { ...attributes, rows: lines }) : make("input.code", attributes);
     const copy = button("quiet", "copy", `copy-${test}`, () => copyFrom(this.#control, "copied"));
-    const shown = field(label, this.#control);
-    this.#control.replaceWith(make("div.with-copy", {}, this.#control, copy));
-    this.element = make("div.once", { hidden: true }, shown);
+    const around = (control) => make("div.with-copy", {}, control, copy);
+    this.element = make("div.once", { hidden: true }, field(label, this.#control, { around }));
   }
 
   show(value) {

@@ -38,15 +38,15 @@ export function make(name, { i18n, label, placeholder, test, on = {}, ...attribu
 
 export const button = (kind, i18n, test, onClick) => make(`button.${kind}`, { type: "button", i18n, test, on: { click: onClick } });
 
-/** A control with its label before it and, if there is one, a hint behind it. */
-export function field(i18n, control, hint = null) {
+/** A control with its label before it; a `hint` stands behind it, and `around` puts it into something. */
+export function field(i18n, control, { hint = null, around = (inner) => inner } = {}) {
   fields += 1;
   control.id ||= `field-${fields}`;
   if (hint) {
     hint.id ||= `${control.id}-hint`;
     control.setAttribute("aria-describedby", hint.id);
   }
-  const shown = control.tagName === "SELECT" ? make("div.select", {}, control, chevron()) : control;
+  const shown = control.tagName === "SELECT" ? make("div.select", {}, control, chevron()) : around(control);
   return make("div.field", {}, make("label", { i18n, for: control.id }), shown, hint);
 }
 

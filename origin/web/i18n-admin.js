@@ -14,7 +14,7 @@ export const en = {
   in_force: "In force",
   since_when: "Since {when}",
   seen_when: "Seen {when}",
-  told_until: "Told until {when}",
+  told_until: "Told to edges until {when}",
   by_author: "By {author}",
 
   admin_users: "Users",
@@ -105,7 +105,7 @@ export const zh = {
   in_force: "当前生效",
   since_when: "自 {when}",
   seen_when: "最近联系：{when}",
-  told_until: "通告至 {when}",
+  told_until: "通知边缘节点至 {when}",
   by_author: "操作者：{author}",
 
   admin_users: "用户",

@@ -23,14 +23,10 @@ export function makePasswordPanel({ onProblem, onChanged }) {
   const form = make(
     "form.card",
     { novalidate: true, test: "password-form", on: { submit } },
-    field("password_current", current.input, current.hint),
-    field("new_password", next.input, next.hint),
-    submitElement,
-    done,
+    field("password_current", current.input, { hint: current.hint }),
+    field("new_password", next.input, { hint: next.hint, around: (control) => make("div.with-button", {}, control, reveal) }),
+    make("div.beside", {}, submitElement, done),
   );
-  const bar = make("div.with-button", {});
-  next.input.replaceWith(bar);
-  bar.append(next.input, reveal);
   const button = new SubmitButton(submitElement, () => ({ idle: t("password_change"), busy: t("setting_password") }));
 
   let isDone = false;

@@ -16,7 +16,7 @@ export function makeExportPanel({ onProblem }) {
   const begin = button("primary", "export_begin", "export-begin", start);
   const text = make("p", { role: "status", test: "export-state" });
   const progress = make("progress", { max: 1, label: "export_title", hidden: true, test: "export-progress" });
-  const download = make("a.secondary.button", { i18n: "download", download: true, hidden: true, test: "export-download" });
+  const download = make("a.primary.button", { i18n: "download", download: true, hidden: true, test: "export-download" });
   let latest = null;
   // Counts up whenever what is under way is no longer wanted.
   let turn = 0;
@@ -58,13 +58,14 @@ export function makeExportPanel({ onProblem }) {
     download.hidden = !isReady;
     if (isReady) download.href = latest.download_url;
     begin.hidden = state === "running";
+    begin.className = isReady ? "secondary" : "primary";
     const told = isReady ? [t("export_ready", { size: megabytes(latest.bytes) }), " ", timeOf(latest.expires_at, "until_when")] : [t(`export_${state}`)];
     text.replaceChildren(...told);
   }
 
   render();
   return panel
-    .add(make("p.hint", { i18n: "export_text" }), make("div.card", {}, text, progress, make("div.card-buttons", {}, download, begin)))
+    .add(make("p.hint", { i18n: "export_text" }), make("div.card", {}, text, progress, make("div.card-buttons", {}, begin, download)))
     .onOpen(() => look())
     .onLeave(() => {
       turn += 1;

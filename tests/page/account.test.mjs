@@ -159,12 +159,12 @@ test("what asks for a recent login is done after the proof, and not without it",
 
 test("what was done stands there in words, page by page", async () => {
   await hook(page, "to-activity").click();
-  await itemOf(page, "activity-item", "Made a personal access token").first().waitFor();
-  await itemOf(page, "activity-item", "Created the account").waitFor();
-  const wrong = itemOf(page, "activity-item", "Proved again who they are").filter({ hasText: "Refused: wrong password" });
+  await itemOf(page, "activity-item", "New personal access token").first().waitFor();
+  await itemOf(page, "activity-item", "Creation of the account").waitFor();
+  const wrong = itemOf(page, "activity-item", "Another proof of identity").filter({ hasText: "Refused: wrong password" });
   assert.equal(await wrong.count(), 1);
   assert.match(await hook(page, "activity-item").first().innerText(), /127\.0\.0\.1/);
-  assert.match(await hook(page, "activity-item").first().innerText(), /through local/);
+  assert.match(await hook(page, "activity-item").first().innerText(), /region local/);
   const said = await hook(page, "activity").innerText();
   assert.doesNotMatch(said, /\b[a-z]+_[a-z]+\b/, "no name of the program's own");
 
@@ -174,7 +174,7 @@ test("what was done stands there in words, page by page", async () => {
   await page.reload();
   await until(async () => (await hook(page, "activity-item").count()) === 30);
   await hook(page, "activity-more").click();
-  await itemOf(page, "activity-item", "Created the account").waitFor();
+  await itemOf(page, "activity-item", "Creation of the account").waitFor();
   assert.ok((await hook(page, "activity-item").count()) > 30);
   assert.equal(await hook(page, "activity-more").isVisible(), false);
 });
