@@ -33,9 +33,9 @@ export function makeInvitationsPanel({ onProblem }) {
       async () => {
         const { path } = await api.invite({ role: role.value, uses: Number(uses.value), days: Number(days.value) });
         link.show(new URL(path, location.href).href);
-        await list.load();
         link.focus();
         announce(t("invitation_made"));
+        await list.load();
       },
       { pressed: submit },
     );

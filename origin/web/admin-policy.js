@@ -29,18 +29,35 @@ export function makePolicyPanel({ onProblem }) {
     make("div.card-buttons", {}, again, submit),
   );
   const history = new PagedList({ load: slices(api.policies, 20), item, empty: "policies_empty", test: "policies", onProblem });
-  // What is in force, and its text as it was shown.
+  const kept = make("p.notice", { i18n: "policy_kept", hidden: true, test: "policy-kept" });
+  // What is in force, its text as it was shown, and the revision that the text in the form is of.
   let seen = null;
   let shown = "";
+  let basis = 0;
+  // What was typed before the reader went to look at something else.
+  let draft = null;
   onLanguageChange(render);
 
   async function load() {
     seen = await api.policy();
     shown = JSON.stringify(seen.document, null, 2);
-    editor.value = shown;
+    editor.value = draft?.text ?? shown;
+    basis = draft?.basis ?? seen.rev;
+    kept.hidden = draft === null;
+    draft = null;
     object("");
     render();
     await history.load();
+  }
+
+  function leave(isOver) {
+    draft = !isOver && seen && editor.value !== shown ? { text: editor.value, basis } : null;
+    seen = null;
+    shown = editor.value = reason.value = "";
+    kept.hidden = true;
+    object("");
+    render();
+    history.clear();
   }
 
   async function reload() {
@@ -54,7 +71,7 @@ export function makePolicyPanel({ onProblem }) {
     panel.act(
       async () => {
         try {
-          const { rev } = await api.publish(editor.value, seen.rev, reason.value.trim());
+          const { rev } = await api.publish(editor.value, basis, reason.value.trim());
           reason.value = "";
           await load();
           announce(t("policy_published", { rev }));
@@ -98,13 +115,7 @@ export function makePolicyPanel({ onProblem }) {
   }
 
   return panel
-    .add(make("p.hint", { i18n: "policy_text" }), state, complaint, form, make("h3", { i18n: "policy_history" }), history.element)
+    .add(make("p.hint", { i18n: "policy_text" }), state, complaint, kept, form, make("h3", { i18n: "policy_history" }), history.element)
     .onOpen(load)
-    .onLeave(() => {
-      seen = null;
-      shown = editor.value = reason.value = "";
-      object("");
-      render();
-      history.clear();
-    });
+    .onLeave(leave);
 }

@@ -94,7 +94,7 @@ function makeEditor(panel, onChanged) {
       isOut.checked = user.disabled_at !== null;
       whose.textContent = user.username;
       trail.href = addressOf("admin", "audit", { user: user.user_id });
-      dialog.showModal();
+      if (!dialog.open) dialog.showModal();
       role.focus();
     });
   }

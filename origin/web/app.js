@@ -49,8 +49,8 @@ function show(view) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (view !== "account") account.leave();
-  if (view !== "admin") admin?.leave();
+  if (view !== "account") account.leave(!isInside);
+  if (view !== "admin") admin?.leave(!isInside);
   if (view !== "account" && view !== "admin") document.title = "cosygate";
 }
 

@@ -7,21 +7,17 @@ let answer = () => {};
 
 const text = make("p", { dir: "auto" });
 const cancel = button("secondary", "cancel", "cancel-ask", () => dialog.close());
-const confirm = make("button.danger", { type: "button", test: "confirm-ask", on: { click: () => close(true) } });
+const confirm = make("button.danger", { type: "button", test: "confirm-ask", on: { click: () => dialog.close("yes") } });
 const dialog = makeDialog("sure", "ask-dialog", text, make("div.dialog-buttons", {}, cancel, confirm));
 text.id = "ask-text";
 dialog.setAttribute("aria-describedby", text.id);
-dialog.addEventListener("close", () => answer(false));
-
-function close(given) {
-  answer(given);
-  dialog.close();
-}
+dialog.addEventListener("close", () => answer(dialog.returnValue === "yes"));
 
 /** Whether the reader means it; `question` says what will happen, `action` is the key of the button. */
 export function ask(question, action) {
   text.textContent = question;
   confirm.textContent = t(action);
+  dialog.returnValue = "";
   dialog.showModal();
   cancel.focus();
   return new Promise((resolve) => {

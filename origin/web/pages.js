@@ -52,10 +52,12 @@ export class Pages {
     this.#title.focus({ preventScroll: true });
   }
 
-  /** Forgets what was shown; the next reader may be somebody else. */
-  leave() {
+  /** Forgets what was shown; where the login `isOver`, the next reader may be somebody else. */
+  leave(isOver = false) {
+    for (const [name, { panels }] of this.#pages) {
+      if (isOver || name === this.#now) for (const panel of panels) panel.leave(isOver);
+    }
     if (this.#now === null) return;
-    for (const panel of this.#pages.get(this.#now).panels) panel.leave();
     this.#now = null;
     this.#body.replaceChildren();
   }

@@ -36,7 +36,7 @@ export class Panel {
     return this;
   }
 
-  /** `forget()` is called when the reader goes elsewhere or out. */
+  /** `forget(isOver)` is called when the reader goes elsewhere, or out, and then `isOver`. */
   onLeave(forget) {
     this.#forget = forget;
     return this;
@@ -58,9 +58,9 @@ export class Panel {
     }
   }
 
-  leave() {
+  leave(isOver = false) {
     this.#retry.hidden = true;
-    this.#forget();
+    this.#forget(isOver);
   }
 
   /**

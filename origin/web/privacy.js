@@ -109,17 +109,14 @@ export function makeErasePanel({ onProblem, onErased }) {
   let account = null;
 
   function open() {
-    panel.act(
-      async () => {
-        account = await api.me();
-        // Users of other issuers have no password here.
-        passwordField.hidden = account.created_at === null;
-        whose.textContent = account.username;
-        dialog.showModal();
-        (passwordField.hidden ? name : password).focus();
-      },
-      { pressed: opener },
-    );
+    panel.act(async () => {
+      account = await api.me();
+      // Users of other issuers have no password here.
+      passwordField.hidden = account.created_at === null;
+      whose.textContent = account.username;
+      if (!dialog.open) dialog.showModal();
+      (passwordField.hidden ? name : password).focus();
+    });
   }
 
   async function submit(event) {

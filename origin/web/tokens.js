@@ -48,11 +48,11 @@ export function makeTokensPanel({ onProblem }) {
         // What the official clients read by themselves.
         snippet.show(`OPENAI_BASE_URL=${new URL("/v1", location.href).href}\nOPENAI_API_KEY=${token}`);
         made.hidden = false;
+        secret.focus();
+        announce(t("token_made"));
         form.reset();
         until.value = usualDays;
         await list.load();
-        secret.focus();
-        announce(t("token_made"));
       },
       { known: { conflict: "tokens_full" }, pressed: submit },
     );

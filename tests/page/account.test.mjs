@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 
 import {
-  answer, asProgram, assertHarmless, assertNothingLeft, base, focused, hasText, hook, hostile, itemOf, known, logInTo,
+  answer, asPage, asProgram, assertHarmless, assertNothingLeft, base, focused, hasText, hook, hostile, itemOf, known, logInTo,
   namelessControls, openPage, register, requests, scrollsSideways, smallTargets, someone, tokenOf, until, visit,
 } from "./harness.mjs";
 
@@ -14,6 +14,12 @@ let page;
 before(async () => {
   page = await openPage();
   await register(page, ada);
+  // What is asked for here in a minute is more than others may.
+  const { user_id: id } = await asPage(page, "GET", "/api/me");
+  const premium = await asProgram("PATCH", `/api/admin/users/${id}`, { token: await tokenOf(known), body: { role: "premium" } });
+  assert.equal(premium.status, 200);
+  await hook(page, "logout").click();
+  await logInTo(page, ada);
 });
 
 test("the address names the page, and back leads back", async () => {
@@ -27,7 +33,6 @@ test("the address names the page, and back leads back", async () => {
   assert.match(await page.title(), /^Tokens – /);
   await page.goBack();
   await hook(page, "password-form").waitFor();
-  await page.goBack();
   await page.goBack();
   await hook(page, "text").waitFor();
   assert.equal(await page.title(), "cosygate");
@@ -163,13 +168,15 @@ test("what was done stands there in words, page by page", async () => {
   await itemOf(page, "activity-item", "Creation of the account").waitFor();
   const wrong = itemOf(page, "activity-item", "Another proof of identity").filter({ hasText: "Refused: wrong password" });
   assert.equal(await wrong.count(), 1);
-  assert.match(await hook(page, "activity-item").first().innerText(), /127\.0\.0\.1/);
+  assert.match(await hook(page, "activity-item").first().innerText(), /(\d+\.){3}\d+|::/);
   assert.match(await hook(page, "activity-item").first().innerText(), /region local/);
   const said = await hook(page, "activity").innerText();
   assert.doesNotMatch(said, /\b[a-z]+_[a-z]+\b/, "no name of the program's own");
 
-  for (let failures = 0; failures < 30; failures += 1) {
-    await asProgram("POST", "/api/me/step-up", { token: await tokenOnce(), body: { password: ada.password } });
+  const token = await tokenOf(ada);
+  for (let proofs = 0; proofs < 30; proofs += 1) {
+    const proof = await asProgram("POST", "/api/me/step-up", { token, body: { password: ada.password } });
+    assert.equal(proof.status, 200);
   }
   await page.reload();
   await until(async () => (await hook(page, "activity-item").count()) === 30);
@@ -178,9 +185,6 @@ test("what was done stands there in words, page by page", async () => {
   assert.ok((await hook(page, "activity-item").count()) > 30);
   assert.equal(await hook(page, "activity-more").isVisible(), false);
 });
-
-let once = null;
-const tokenOnce = async () => (once ??= await tokenOf(ada));
 
 test("a page that cannot be had now is asked for again", async () => {
   await page.route("**/api/me/audit*", (route) => route.abort());

@@ -23,12 +23,12 @@ before(async () => {
   await logInTo(page, known);
 });
 
-/** Opens the dialog of the one user that `search` finds. */
-async function manage(search) {
-  await hook(page, "user-search").fill(search);
-  await until(async () => (await hook(page, "user-item").count()) === 1);
-  await hook(page, "manage-user").click();
+/** Opens the dialog of a user. */
+async function manage(username) {
+  await hook(page, "user-search").fill(username);
+  await page.getByRole("button", { name: `Manage ${username}`, exact: true }).click();
   await hook(page, "user-dialog").waitFor();
+  assert.equal(await hook(page, "managed-user").innerText(), username);
 }
 
 test("a user is found, and gets another role", async () => {
@@ -36,7 +36,6 @@ test("a user is found, and gets another role", async () => {
   await hook(page, "user-search").fill("nobody has this name");
   await page.locator("#admin-view .empty:visible").waitFor();
   await manage(ada.username);
-  assert.equal(await hook(page, "managed-user").innerText(), ada.username);
   const roles = await hook(page, "user-role").locator("option").allInnerTexts();
   assert.deepEqual(roles.toSorted(), ["admin", "free", "premium"]);
   await hook(page, "user-role").selectOption("premium");
@@ -191,6 +190,25 @@ test("what is wrong with a policy is said and shown at its place", async () => {
   await hook(page, "publish-policy").click();
   await hasText(page, "policy-mistake", "onerror");
   await assertHarmless(page);
+});
+
+test("what was typed into the policy waits for its author, and for nobody else", async () => {
+  const editor = hook(page, "policy-document");
+  await editor.fill("{ half a thought");
+  await hook(page, "to-edges").click();
+  await hook(page, "edge-item").first().waitFor();
+  await hook(page, "to-policy").click();
+  await hook(page, "policy-kept").waitFor();
+  assert.equal(await editor.inputValue(), "{ half a thought");
+  await hook(page, "to-edges").click();
+  await hook(page, "edge-item").first().waitFor();
+  await hook(page, "logout").click();
+  await hook(page, "login-form").waitFor();
+  await logInTo(page, known);
+  await visit(page, "admin", "policy");
+  await hasText(page, "policy-state", "is in force");
+  assert.match(await editor.inputValue(), /"issuers"/);
+  assert.equal(await hook(page, "policy-kept").isVisible(), false);
   await hook(page, "to-edges").click();
 });
 
@@ -215,7 +233,7 @@ test("the tokens of a user are withdrawn", async () => {
   await hook(page, "make-revocation").click();
   assert.match(await page.locator("#ask-text").innerText(), new RegExp(userId));
   await hook(page, "confirm-ask").click();
-  await itemOf(page, "revocation-item", "stolen").waitFor();
+  await itemOf(page, "revocation-item", userId).filter({ hasText: "stolen" }).waitFor();
   await assertHarmless(page);
   await until(async () => (await asProgram("GET", "/api/me", { token })).status === 401);
 });
@@ -264,7 +282,7 @@ for (const scheme of ["light", "dark"]) {
     }, "#/admin/users");
     for (const name of pages) {
       await hook(phone, `to-${name}`).click();
-      await phone.locator("#admin-view .panel:not([aria-busy]) .rows li").first().waitFor();
+      await phone.locator("#admin-view .panel:not([aria-busy]) :is(.rows li, .empty):visible").first().waitFor();
       assert.equal(await scrollsSideways(phone), false, name);
       assert.deepEqual(await smallTargets(phone), [], name);
       assert.deepEqual(await namelessControls(phone), [], name);

@@ -8,7 +8,7 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { after, before } from "node:test";
+import { after } from "node:test";
 import { chromium } from "playwright-core";
 
 export const base = new URL(needed("BASE_URL"));
@@ -20,7 +20,7 @@ export const hostile = `<img src=x data-evil onerror="window.evil=1"><script>win
 const patienceMs = 60_000;
 
 const seen = { requests: [], violations: [], complaints: [] };
-let browser;
+let launched = null;
 
 function needed(name) {
   const value = process.env[name];
@@ -28,14 +28,16 @@ function needed(name) {
   return value;
 }
 
-before(async () => {
-  browser = await chromium.launch({
+// Every file has a browser of its own.
+function browser() {
+  launched ??= chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--disable-gpu", "--disable-quic"],
   });
-});
+  return launched;
+}
 
-after(() => browser?.close());
+after(async () => (await launched)?.close());
 
 /** An account that nobody has yet. */
 export const someone = () => ({
@@ -47,7 +49,7 @@ export const requests = () => seen.requests;
 
 /** A browser context that notes every request, policy violation and complaint of its pages. */
 export async function open(options = {}) {
-  const context = await browser.newContext({ locale: "en-US", viewport: { width: 1280, height: 800 }, ...options });
+  const context = await (await browser()).newContext({ locale: "en-US", viewport: { width: 1280, height: 800 }, ...options });
   context.setDefaultTimeout(patienceMs);
   await context.exposeBinding("noteViolation", (_source, directive) => seen.violations.push(directive));
   await context.addInitScript(() => {
@@ -58,7 +60,7 @@ export async function open(options = {}) {
   context.on("request", (request) => seen.requests.push(request.url()));
   context.on("weberror", (error) => seen.complaints.push(String(error.error())));
   context.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()) && !isExpected(message)) seen.complaints.push(message.text());
+    if (["error", "warning"].includes(message.type()) && !isExpected(message)) seen.complaints.push(`${message.text()} ${message.location().url}`);
   });
   return context;
 }
@@ -76,6 +78,7 @@ export async function openPage(options = {}, hash = "") {
 const refusals = {
   "/api/me": [401, 400, 409],
   "/login": [401],
+  "/refresh": [401],
   "/register": [400],
   "/api/me/password": [400],
   "/api/me/step-up": [400],
@@ -88,6 +91,8 @@ const refusals = {
 function isExpected(message) {
   const status = Number(/responded with a status of (\d+)/.exec(message.text())?.[1]);
   const path = message.location().url.replace(base.origin, "").split("?")[0];
+  // A connection that a test has cut.
+  if (message.text().endsWith("net::ERR_FAILED") && path === "/api/me/audit") return true;
   const named = Object.keys(refusals).find((name) => (name.endsWith("/") ? path.startsWith(name) : path === name));
   return status === 429 || Boolean(refusals[named]?.includes(status));
 }
