@@ -43,7 +43,11 @@ function show(view) {
   for (const id of ["boot", "entry", ...Object.values(views)]) byId(id).hidden = id !== (views[view] ?? view);
   // The card at the door bears the name itself.
   byId("brand").hidden = view === "entry";
-  for (const id of ["views", "account", "logout"]) byId(id).hidden = !isInside;
+  for (const id of ["views", "account", "logout"]) {
+    byId(id).hidden = view === "entry";
+    // Their place is kept until the server has said who is there, so that nothing jumps.
+    byId(id).classList.toggle("reserved", view === "boot");
+  }
   byId("to-admin").hidden = reader?.role !== "admin";
   for (const link of byId("views").children) {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");

@@ -6,7 +6,7 @@ import { before, test } from "node:test";
 
 import {
   answer, asPage, asProgram, assertHarmless, assertNothingLeft, base, focused, hasText, hook, hostile, itemOf, known, logIn, logInTo,
-  namelessControls, openPage, register, scrollsSideways, smallTargets, someone, tokenOf, until, visit,
+  namelessControls, openPage, register, scrollsSideways, shiftOf, smallTargets, someone, tokenOf, until, visit,
 } from "./harness.mjs";
 
 const ada = someone();
@@ -290,6 +290,18 @@ for (const scheme of ["light", "dark"]) {
     await phone.context().close();
   });
 }
+
+test("nothing jumps while a page is loading", async () => {
+  for (const name of pages) {
+    for (const viewport of [{ width: 1280, height: 800 }, { width: 360, height: 740 }]) {
+      const one = await openPage({ viewport, storageState: await page.context().storageState() }, "#/admin/" + name);
+      await one.locator("#admin-view .panel:not([aria-busy]) :is(.rows li, .empty):visible").first().waitFor();
+      const shift = await shiftOf(one);
+      assert.ok(shift < 0.05, `${name} at ${viewport.width} px: ${shift}`);
+      await one.context().close();
+    }
+  }
+});
 
 test("the other language has a sentence for everything", async () => {
   await hook(page, "lang").click();

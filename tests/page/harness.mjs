@@ -79,6 +79,7 @@ const refusals = {
   "/api/me": [401, 400, 409],
   "/login": [401],
   "/refresh": [401],
+  "/logout": [401],
   "/register": [400],
   "/api/me/password": [400],
   "/api/me/step-up": [400],
@@ -184,6 +185,17 @@ export const namelessControls = (page) =>
       .filter((element) => !(element.getAttribute("aria-label") || element.labels?.length > 0 || element.textContent.trim()))
       .map((element) => element.dataset.test || element.id),
   );
+
+/** How much of the page has jumped about by itself since it was loaded (Layout Instability: below 0.1 is good). */
+export const shiftOf = (page) =>
+  page.evaluate(() => new Promise((resolve) => {
+    let sum = 0;
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) if (!entry.hadRecentInput) sum += entry.value;
+    }).observe({ type: "layout-shift", buffered: true });
+    // Entries come before the frame after the next.
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => resolve(sum), 100)));
+  }));
 
 /** Foreign text is on the page as text, and nothing of it came alive. */
 export async function assertHarmless(page) {

@@ -24,7 +24,7 @@ test("no key is asked for that has no sentence", async () => {
     ...text.matchAll(/\bt\("(\w+)"/g),
     ...text.matchAll(/\b(?:i18n|label|placeholder|empty): "(\w+)"/g),
     ...text.matchAll(/data-i18n(?:-label|-placeholder)?="(\w+)"/g),
-    ...text.matchAll(/\b(?:field|button|timeOf|new Panel|makeDialog|new ShownOnce)\((?:"(?:quiet|secondary|primary|danger)", |[\w.]+, )?"(?!(?:quiet|secondary|primary|danger)")(\w+)"/g),
+    ...text.matchAll(/\b(?:field|button|timeOf|new Panel|makeDialog|new ShownOnce)\((?:"(?:quiet|link|secondary|primary|danger)", |[\w.]+, )?"(?!(?:quiet|link|secondary|primary|danger)")(\w+)"/g),
   ].map((match) => match[1]));
   assert.ok(asked.length > 200, `only ${asked.length} found`);
   assert.deepEqual([...new Set(asked)].filter((key) => !Object.hasOwn(sentences.en, key)), []);
