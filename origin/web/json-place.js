@@ -18,23 +18,21 @@ export function placeIn(text, complaint) {
 
 const unescape = (step) => step.replaceAll("~1", "/").replaceAll("~0", "~");
 
-/** Follows the steps of a pointer as far as there is something; the text has to be JSON. */
+/** Follows the steps of a pointer as far as there is something. */
 function placeOf(text, steps) {
+  if (parsed(text) === undefined) return null;
   const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
   let place = null;
   const next = () => token.exec(text);
 
   // Reads one value, whose first token is given, and returns where it ends.
   function value(first, left) {
-    if (first === null) return text.length;
     const isObject = first[0] === "{";
     if (!isObject && first[0] !== "[") return token.lastIndex;
-    for (let index = 0, part = next(); part !== null; index += 1, part = next()) {
-      if (part[0] === "}" || part[0] === "]") break;
+    for (let index = 0, part = next(); part[0] !== "}" && part[0] !== "]"; index += 1, part = next()) {
       if (part[0] === ",") part = next();
-      if (part === null) break;
       const from = part.index;
-      const name = isObject ? nameOf(part[0]) : String(index);
+      const name = isObject ? parsed(part[0]) : String(index);
       if (isObject) {
         next();
         part = next();
@@ -53,10 +51,10 @@ function placeOf(text, steps) {
   return place;
 }
 
-function nameOf(literal) {
+function parsed(text) {
   try {
-    return JSON.parse(literal);
+    return JSON.parse(text);
   } catch {
-    return literal;
+    return undefined;
   }
 }
