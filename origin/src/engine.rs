@@ -24,7 +24,7 @@ use serde::Serialize;
 pub use settings::{
     CosyVoiceMode, CosyVoiceModel, EngineKind, EngineSettings, SettingsError, VoiceSettings, VoiceSource,
 };
-pub use speech::Speech;
+pub use speech::{Sentences, Speech};
 
 /// How long a client should wait before it tries an unavailable engine again, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 5;

@@ -25,6 +25,8 @@ export const actionOf = ({ action }) => tOr(`act_${action}`, action);
 
 /** What came of it; null when it went well. */
 export function resultOf({ result }) {
+  // What waits its turn has another row when it is done.
+  if (result === "queued") return t("act_queued");
   return result === "ok" ? null : t("act_refused", { reason: tOr(`result_${result}`, result) });
 }
 

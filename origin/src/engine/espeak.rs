@@ -153,6 +153,10 @@ impl Session for Work {
         }
         Ok(None)
     }
+
+    fn left(&self) -> usize {
+        self.pieces.len()
+    }
 }
 
 impl Work {

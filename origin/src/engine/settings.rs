@@ -196,6 +196,11 @@ impl EngineSettings {
         })
     }
 
+    /// Utterances spoken at once, at all addresses together.
+    pub fn slots(&self) -> usize {
+        self.concurrency() * self.urls.len().max(1)
+    }
+
     /// Longest audio of one utterance, in bytes of PCM.
     pub fn max_speech_bytes(&self) -> usize {
         self.max_speech_seconds * self.sample_rate_hz as usize * 2

@@ -1,6 +1,8 @@
 //! Audio on its way from an engine to its caller.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -14,6 +16,34 @@ pub struct Speech {
     /// 16-bit signed little-endian mono PCM without a header. Every item holds whole samples and
     /// at least one. The audio is complete only if the stream ends without an error.
     pub pcm: BoxStream<'static, Result<Bytes, EngineError>>,
+    /// How far it has come.
+    pub sentences: Sentences,
+}
+
+/// Sentences of an utterance: the pieces of its text that the engine speaks in one go.
+#[derive(Clone, Debug, Default)]
+pub struct Sentences(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    left: AtomicUsize,
+    total: AtomicUsize,
+}
+
+impl Sentences {
+    /// Those that are spoken, and all of them; `(0, 0)` if the engine does not say.
+    pub fn progress(&self) -> (usize, usize) {
+        let total = self.0.total.load(Ordering::Relaxed);
+        (total.saturating_sub(self.0.left.load(Ordering::Relaxed)), total)
+    }
+
+    fn of(total: usize) -> Self {
+        Self(Arc::new(Counts { left: AtomicUsize::new(total), total: AtomicUsize::new(total) }))
+    }
+
+    fn set_left(&self, left: usize) {
+        self.0.left.store(left, Ordering::Relaxed);
+    }
 }
 
 impl Speech {
@@ -50,18 +80,25 @@ pub(super) fn too_long(max_bytes: usize) -> EngineError {
 pub(super) trait Session: Send + 'static {
     /// The next piece of PCM (whole samples, at least one), or `None` at the proper end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, EngineError>> + Send;
+
+    /// How many sentences are still to be spoken, the one at work included.
+    fn left(&self) -> usize {
+        0
+    }
 }
 
 /// Waits for the first piece and leaves the rest to the stream.
 pub(super) async fn start(sample_rate: u32, mut session: impl Session) -> Result<Speech, EngineError> {
+    let sentences = Sentences::of(session.left());
     let Some(first) = session.next().await? else {
         return Err(EngineError::rejected("The engine has no sound for this text."));
     };
-    let rest =
-        stream::try_unfold(
-            session,
-            |mut session| async move { Ok(session.next().await?.map(|piece| (piece, session))) },
-        );
+    sentences.set_left(session.left());
+    let rest = stream::try_unfold((session, sentences.clone()), |(mut session, sentences)| async move {
+        let piece = session.next().await?;
+        sentences.set_left(session.left());
+        Ok(piece.map(|piece| (piece, (session, sentences))))
+    });
     let pcm = stream::once(async { Ok(first) }).chain(rest).boxed();
-    Ok(Speech { sample_rate, pcm })
+    Ok(Speech { sample_rate, pcm, sentences })
 }

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use futures::StreamExt;
 
-use super::{EngineError, Speech};
+use super::{EngineError, Sentences, Speech};
 
 fn speech(pieces: Vec<Result<&'static [u8], EngineError>>) -> Speech {
     let pieces = pieces.into_iter().map(|piece| piece.map(Bytes::from_static));
-    Speech { sample_rate: 24_000, pcm: futures::stream::iter(pieces).boxed() }
+    Speech { sample_rate: 24_000, pcm: futures::stream::iter(pieces).boxed(), sentences: Sentences::default() }
 }
 
 #[tokio::test]

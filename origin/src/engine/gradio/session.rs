@@ -152,6 +152,10 @@ impl Session for Work {
             }
         }
     }
+
+    fn left(&self) -> usize {
+        self.texts.len()
+    }
 }
 
 fn broken(reason: &str) -> Fault {

@@ -155,6 +155,10 @@ impl Session for Work {
             }
         }
     }
+
+    fn left(&self) -> usize {
+        self.texts.len()
+    }
 }
 
 impl Reply {
