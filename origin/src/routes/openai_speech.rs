@@ -184,18 +184,22 @@ fn events(
     seconds: Arc<dyn Fn() -> f64 + Send + Sync>,
 ) -> HttpBody {
     let event = |value: Value| Bytes::from(format!("data: {value}\n\n"));
-    let deltas =
-        file.map_ok(move |piece| event(json!({"type": "speech.audio.delta", "audio": STANDARD.encode(piece)})));
-    let done = stream::once(async move {
+    let events = stream::try_unfold(Some((file, seconds)), move |state| async move {
+        let Some((mut file, seconds)) = state else { return Ok::<_, io::Error>(None) };
+        // What breaks off never says that it is done.
+        if let Some(piece) = file.try_next().await? {
+            let delta = json!({"type": "speech.audio.delta", "audio": STANDARD.encode(piece)});
+            return Ok(Some((event(delta), Some((file, seconds)))));
+        }
         let output_tokens = (seconds() * TOKENS_A_SECOND).ceil();
         let usage = json!({
             "input_tokens": characters,
             "output_tokens": output_tokens,
             "total_tokens": characters as f64 + output_tokens,
         });
-        Ok(event(json!({"type": "speech.audio.done", "usage": usage})))
+        Ok(Some((event(json!({"type": "speech.audio.done", "usage": usage})), None)))
     });
-    HttpBody::from_stream(deltas.chain(done))
+    HttpBody::from_stream(events)
 }
 
 #[cfg(test)]

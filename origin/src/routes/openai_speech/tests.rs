@@ -115,10 +115,11 @@ async fn events_come_while_the_audio_is_made() {
     app.engine.gate.add_permits(1);
     let request = app.request("POST", "/v1/audio/speech", Some((ADA, "free")), Some(&body));
     let mut events = app.respond(request).await.into_body().into_data_stream();
-    assert!(events.next().await.unwrap().is_ok());
+    let first = events.next().await.unwrap().unwrap();
+    assert!(first.starts_with(b"data: {\"audio\""), "{first:?}");
     app.engine.gate.add_permits(2);
     let rest: Vec<_> = events.collect().await;
-    assert!(rest.last().unwrap().is_err());
+    assert!(rest.last().is_some_and(Result::is_err), "{rest:?}");
     app.assert_books_balance().await;
 }
 
