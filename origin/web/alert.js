@@ -41,8 +41,8 @@ function explain(problem) {
   const ours = serverSentence("code", code);
   const general = t(status >= 500 ? "problem_server" : "problem_refused", { status });
   const lines = [ours ?? (detail || general)];
-  // Only the server knows which member of the request it did not like.
-  if (ours && detail && code === "request_invalid") lines.push(detail);
+  // Only the server knows what of the request it did not like.
+  if (ours && detail && ["request_invalid", "conflict"].includes(code)) lines.push(detail);
   if (status >= 500 && requestId) lines.push(t("problem_request_id", { id: requestId }));
   return lines;
 }

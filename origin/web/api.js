@@ -7,6 +7,7 @@ import { begun, over, renew } from "./session.js";
 
 const usualTimeoutMs = 30_000;
 const uploadTimeoutMs = 120_000;
+const exportTimeoutMs = 600_000;
 // A request that changes nothing when it is repeated waits out a rate limit by itself, so
 // that a quick hand on the page is not punished with messages about things it did not do.
 const patienceMs = 20_000;
@@ -83,6 +84,26 @@ export const share = (id, wanted) => send("POST", `/api/outputs/${encodeURICompo
 export const shares = async () => (await read("/api/shares")).shares;
 export const endShare = (id) => send("DELETE", `/api/shares/${encodeURIComponent(id)}`);
 
+/** Tokens for programs; the one that is made is in the answer and nowhere else. */
+export const tokens = async () => (await read("/api/tokens")).tokens;
+export const makeToken = (wanted) => send("POST", "/api/tokens", wanted);
+export const revokeToken = (id) => send("DELETE", `/api/tokens/${encodeURIComponent(id)}`);
+
+/** Ends every login, this one too. */
+export async function changePassword(current, next) {
+  await send("POST", "/api/me/password", { current, new: next, cookie: true });
+  over();
+}
+
+export const lookAtExport = () => read("/api/me/export");
+export const beginExport = () => send("POST", "/api/me/export");
+export const ownAudit = (before) => read(`/api/me/audit?limit=30${before ? `&before=${before}` : ""}`);
+
+export async function eraseMe(proof) {
+  await send("DELETE", "/api/me", proof);
+  over();
+}
+
 /** `code` is what `codeOf` makes, for an account that has a second factor. */
 export async function login(username, password, code = {}) {
   const account = await send("POST", "/login", { username, password, ...code, cookie: true });
@@ -116,7 +137,7 @@ export function outputs(before, q) {
 /** Asks for one byte of a recording, to learn why an audio element could not play it. */
 export const probeAudio = (id) => read(audioPath(id), { range: "bytes=0-0" });
 
-function read(path, headers = {}) {
+export function read(path, headers = {}) {
   return patiently(() => exchange(path, { headers }, usualTimeoutMs));
 }
 
@@ -135,7 +156,7 @@ async function patiently(request) {
   }
 }
 
-function send(method, path, body, headers = {}) {
+export function send(method, path, body, headers = {}) {
   const options = { method, headers };
   if (body !== undefined) {
     options.headers = { "content-type": "application/json", ...headers };
@@ -144,7 +165,11 @@ function send(method, path, body, headers = {}) {
   return exchange(path, options, usualTimeoutMs);
 }
 
-async function exchange(path, options, timeoutMs) {
+/** What comes back, whole, to be kept as a file. */
+export const fetchBlob = (path, headers) => exchange(path, { headers }, exportTimeoutMs, (response) => response.blob());
+
+/** One request; `take` makes of a good answer what is wanted of it. */
+export async function exchange(path, options, timeoutMs = usualTimeoutMs, take = contentOf) {
   const { signal } = session;
   let deadline;
   // A person may have taken their time before the second attempt.
@@ -162,9 +187,7 @@ async function exchange(path, options, timeoutMs) {
       response = await ask();
     }
     if (!response.ok) throw await problemOf(response);
-    if (response.headers.get("content-type")?.includes("json")) return await response.json();
-    await response.body?.cancel();
-    return null;
+    return await take(response);
   } catch (error) {
     if (signal.aborted) throw new Problem({ code: "dropped" });
     if (error instanceof Problem) throw error;
@@ -172,6 +195,12 @@ async function exchange(path, options, timeoutMs) {
     if (error instanceof SyntaxError) throw new Problem({ code: "unreadable" });
     throw new Problem({ code: "network" });
   }
+}
+
+async function contentOf(response) {
+  if (response.headers.get("content-type")?.includes("json")) return response.json();
+  await response.body?.cancel();
+  return null;
 }
 
 // A proxy on the way may answer in plain text; then the status has to say it all.

@@ -6,8 +6,11 @@
 //   shares   links to one's own recordings
 //   voices   one's own voices
 //   factor   the second factor; step-up asks for it, or for the password, again
+//   account  password, tokens, activity, one's own data; admin: what administrators do
+//   route    which of these the address names
 
 import * as api from "./api.js";
+import { makeAccount, openerOf } from "./account.js";
 import { announce, clearAlert, showAlert, showProblem } from "./alert.js";
 import * as compose from "./compose.js";
 import { clearEntry, focusEntry, hasReset, startEntry } from "./entry.js";
@@ -15,6 +18,7 @@ import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } 
 import { startLanguageSwitch, t } from "./i18n.js";
 import { clearLogins, startLogins } from "./logins.js";
 import { startPlayer } from "./player.js";
+import { correct, here, onRoute } from "./route.js";
 import { clearSecondFactor, needSecondFactor, startSecondFactor } from "./second-factor.js";
 import { renew } from "./session.js";
 import { startStepUp } from "./step-up.js";
@@ -24,17 +28,64 @@ import { clearVoices, showVoices, startVoices } from "./voices.js";
 
 const byId = (id) => document.getElementById(id);
 const retry = byId("retry");
+// What somebody inside may see, by its name in the address.
+const views = { speech: "studio", account: "account-view", admin: "admin-view" };
 // Whose text is in the form. It outlives the login, so that a typed text does too.
 let author = null;
+// Who is inside.
+let reader = null;
+let shown = null;
+let admin = null;
 
 function show(view) {
-  for (const name of ["boot", "entry", "studio"]) byId(name).hidden = name !== view;
+  shown = view;
+  const isInside = Object.hasOwn(views, view);
+  for (const id of ["boot", "entry", ...Object.values(views)]) byId(id).hidden = id !== (views[view] ?? view);
   // The card at the door bears the name itself.
   byId("brand").hidden = view === "entry";
-  byId("account").hidden = view !== "studio";
-  byId("logins").hidden = view !== "studio";
-  byId("factor").hidden = view !== "studio";
-  byId("logout").hidden = view !== "studio";
+  for (const id of ["views", "account", "logout"]) {
+    byId(id).hidden = view === "entry";
+    // Their place is kept until the server has said who is there, so that nothing jumps.
+    byId(id).classList.toggle("reserved", view === "boot");
+  }
+  byId("to-admin").hidden = reader?.role !== "admin";
+  for (const link of byId("views").children) {
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (view !== "account") account.leave(!isInside);
+  if (view !== "admin") admin?.leave(!isInside);
+  if (view !== "account" && view !== "admin") document.title = "cosygate";
+}
+
+/** Shows what the address names. */
+async function follow(place) {
+  if (reader === null) return;
+  const isOpen = Object.hasOwn(views, place.view) && (place.view !== "admin" || reader.role === "admin");
+  if (!isOpen) correct("#/");
+  const view = isOpen ? place.view : "speech";
+  const isNew = view !== shown;
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  show(view);
+  if (isNew) scrollTo(0, 0);
+  if (view === "speech") {
+    if (isNew) compose.focusText();
+    return;
+  }
+  const pages = view === "account" ? account : await loadAdmin();
+  // The reader may have gone on while it was loading.
+  if (shown !== view) return;
+  pages.show(place.page, place.query);
+  if (isNew) pages.focus();
+}
+
+// Nobody else needs it.
+async function loadAdmin() {
+  if (admin === null) {
+    const { makeAdmin } = await import("./admin.js");
+    admin ??= makeAdmin(byId("admin-view"), { onProblem: report });
+  }
+  return admin;
 }
 
 function waitFor(answer) {
@@ -75,11 +126,11 @@ function enter(account) {
   }
   if (author !== account.user_id) compose.clear();
   author = account.user_id;
+  reader = account;
   byId("account-name").textContent = account.username;
   byId("account-role").textContent = account.role;
   clearAlert();
-  show("studio");
-  compose.focusText();
+  attempt(() => follow(here() ?? { view: "speech" }));
   attempt(loadVoices);
   attempt(loadHistory);
   attempt(loadUsage);
@@ -101,7 +152,8 @@ async function attempt(work) {
   try {
     await work();
   } catch (problem) {
-    report(problem);
+    // A part of the page itself could not be loaded.
+    report(problem instanceof api.Problem || problem === null ? problem : new api.Problem({ code: "network" }));
   }
 }
 
@@ -117,6 +169,7 @@ function report(problem) {
 
 function leave() {
   api.dropRequests();
+  reader = null;
   compose.rest();
   clearHistory();
   clearUsage();
@@ -124,6 +177,7 @@ function leave() {
   clearSecondFactor();
   clearShares();
   clearVoices();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   show("entry");
   focusEntry();
 }
@@ -138,14 +192,35 @@ function goOut() {
   leave();
   compose.clear();
   author = null;
+  correct("");
   clearAlert();
   announce("");
 }
 
+/** A new password has ended every login; this one goes on with it, if that is all it takes. */
+async function logInAgain(password) {
+  try {
+    enter(await api.login(reader.username, password));
+    return true;
+  } catch {
+    leave();
+    showAlert(() => [t("password_set")]);
+    return false;
+  }
+}
+
+const account = makeAccount(byId("account-view"), {
+  onProblem: report,
+  onPassword: logInAgain,
+  onErased: () => {
+    goOut();
+    showAlert(() => [t("erased")]);
+  },
+});
 startShares({ onProblem: report });
-startLogins(byId("logins"), { onProblem: report, onOut: goOut });
+startLogins(openerOf("logins"), { onProblem: report, onOut: goOut });
 startStepUp();
-startSecondFactor(byId("factor"), {
+startSecondFactor(openerOf("factor"), {
   onProblem: report,
   // The next token states the role itself.
   onSet: () => attempt(async () => ((await renew()) ? start() : goOut())),
@@ -172,6 +247,12 @@ startHistory({
   onProblem: report,
 });
 startVoices({ onChanged: loadVoices, onProblem: report });
+onRoute((place) => attempt(() => follow(place)));
+byId("skip").addEventListener("click", (event) => {
+  // The address names what is shown.
+  event.preventDefault();
+  byId("main").focus();
+});
 byId("logout").addEventListener("click", () => attempt(logOut));
 retry.addEventListener("click", start);
 start();

@@ -4,6 +4,7 @@
 import * as api from "./api.js";
 import { clearAlert, showAlert, showProblem } from "./alert.js";
 import { onLanguageChange, t } from "./i18n.js";
+import { fits, refusalOf, strengthOf } from "./password-strength.js";
 import { SubmitButton } from "./submit-button.js";
 
 const form = document.getElementById("login-form");
@@ -18,10 +19,6 @@ const codeField = document.getElementById("login-code-field");
 const tablist = document.getElementById("entry-tabs");
 const usernameField = document.getElementById("username-field");
 const passwordLabel = document.querySelector("label[for=password]");
-
-const minLength = 8;
-// From here on a password is long enough by itself (NIST SP 800-63B-4).
-const goodLength = 15;
 
 // Of `#invitation=…` and `#reset=…`.
 let invitation = null;
@@ -60,7 +57,9 @@ export function startEntry(onEnter) {
   reveal.addEventListener("click", () => setRevealed(password.type === "password"));
   onLanguageChange(render);
   // A link that is opened in a tab which has the page already.
-  addEventListener("hashchange", () => location.reload());
+  addEventListener("hashchange", () => {
+    if (isLink()) location.reload();
+  });
   readLink();
   render();
 }
@@ -68,10 +67,13 @@ export function startEntry(onEnter) {
 /** Whether a link asks for the card although somebody may be logged in. */
 export const hasReset = () => resetToken !== null;
 
+const linkOf = () => new URLSearchParams(location.hash.slice(1));
+const isLink = () => linkOf().has("invitation") || linkOf().has("reset");
+
 // The secret leaves the address bar at once: addresses are copied, bookmarked and kept.
 function readLink() {
-  const link = new URLSearchParams(location.hash.slice(1));
-  if (!link.has("invitation") && !link.has("reset")) return;
+  const link = linkOf();
+  if (!isLink()) return;
   invitation = link.get("invitation") ?? invitation;
   resetToken = link.get("reset");
   history.replaceState(null, "", location.pathname);
@@ -133,8 +135,9 @@ async function reset(secret) {
 function refuse(problem) {
   submit.idle();
   // Only the server knows which passwords are common.
-  if (problem.code === "request_invalid" && problem.detail.startsWith("password is too easy")) {
-    mistakes.password = "password_easy";
+  const refusal = refusalOf(problem);
+  if (refusal) {
+    mistakes.password = refusal;
     render();
     password.select();
     return;
@@ -158,13 +161,12 @@ function refuse(problem) {
 // Lengths are only checked for a new account: what an old one has is the server's to know.
 function check() {
   const nameLength = [...username.value.trim()].length;
-  const secretLength = [...password.value].length;
   mistakes = {};
   // The link of a reset knows whose it is.
   if (mode !== "reset" && nameLength === 0) mistakes.username = "username_missing";
   else if (mode === "register" && (nameLength < 2 || nameLength > 64)) mistakes.username = "username_length";
-  if (secretLength === 0) mistakes.password = "password_missing";
-  else if (mode !== "login" && (secretLength < minLength || secretLength > 256)) mistakes.password = "password_length";
+  if (password.value === "") mistakes.password = "password_missing";
+  else if (mode !== "login" && !fits(password.value)) mistakes.password = "password_length";
   render();
   if (mistakes.username) username.focus();
   else if (mistakes.password) password.focus();
@@ -224,14 +226,6 @@ function render() {
     hint.classList.toggle("wrong", Boolean(mistake));
     if (mistake) hint.textContent = t(mistake);
     else if (mode === "login") hint.textContent = "";
-    else hint.textContent = input === password ? strength() : t("username_hint");
+    else hint.textContent = input === password ? strengthOf(password.value) : t("username_hint");
   }
-}
-
-// Length is most of what makes a password strong; what is common the server refuses.
-function strength() {
-  const length = [...password.value].length;
-  if (length === 0) return t("password_hint");
-  if (length < minLength) return t("password_more", { missing: minLength - length });
-  return t(length < goodLength ? "password_fair" : "password_good");
 }

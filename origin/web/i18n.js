@@ -1,12 +1,19 @@
-// Every sentence of the page, in both languages, and the switch between them.
+// Every sentence of the page, in both languages, and the switch between them. Those of the account
+// and of administration have files of their own.
 //
 // Sentences live under a key; `{name}` is filled in by `t`. Markup carries the key
 // in `data-i18n` (text), `data-i18n-label` (aria-label) or `data-i18n-placeholder`.
 
-const sentences = {
+import * as account from "./i18n-account.js";
+import * as admin from "./i18n-admin.js";
+
+export const sentences = {
   en: {
+    ...account.en,
+    ...admin.en,
     language_name: "English",
     skip: "Skip to content",
+    views: "Parts of this page",
     dismiss: "Dismiss",
     loading: "Loading…",
     retry: "Try again",
@@ -167,8 +174,11 @@ const sentences = {
     problem_request_id: "Request id: {id}",
   },
   zh: {
+    ...account.zh,
+    ...admin.zh,
     language_name: "中文",
     skip: "跳到正文",
+    views: "页面导航",
     dismiss: "关闭提示",
     loading: "正在加载…",
     retry: "重试",
@@ -356,7 +366,8 @@ const serverSentences = {
       request_invalid: "提交的内容不符合要求。",
       unsupported_media: "服务器不支持这种内容格式。",
       body_too_large: "提交的内容太大。",
-      conflict: "这个名称已被使用，请换一个。",
+      conflict: "无法完成：名称已被使用，或与现有内容冲突。",
+      precondition_failed: "内容已被他人更改，请查看后重试。",
       rate_limited: "操作太频繁，请稍候再试。",
       concurrency_exceeded: "同时进行的任务太多，请等前面的任务完成。",
       quota_exhausted: "今天的额度不够了，请等额度恢复或缩短文字。",
@@ -412,6 +423,9 @@ export function t(key, values = {}) {
   const sentence = sentences[current][key] ?? key;
   return sentence.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
+
+/** The sentence under `key`, or `other` when there is none. */
+export const tOr = (key, other) => (Object.hasOwn(sentences[current], key) ? t(key) : other);
 
 /** Our own wording for something the server says in English, or undefined when there is none. */
 export function serverSentence(kind, name) {

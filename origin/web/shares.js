@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { announce } from "./alert.js";
+import { copyFrom } from "./copy.js";
 import { fullMoment } from "./format.js";
 import { onLanguageChange, t } from "./i18n.js";
 
@@ -24,7 +25,7 @@ export function startShares(given) {
     event.preventDefault();
     attempt(make);
   });
-  document.getElementById("share-copy").addEventListener("click", copy);
+  document.getElementById("share-copy").addEventListener("click", () => copyFrom(address, "share_copied"));
   document.getElementById("share-close").addEventListener("click", () => dialog.close());
   // What was shown is a secret; the next one to open this may be somebody else.
   dialog.addEventListener("close", forget);
@@ -84,17 +85,6 @@ async function make() {
   address.focus();
   address.select();
   announce(t("share_made"));
-}
-
-async function copy() {
-  address.select();
-  try {
-    await navigator.clipboard.writeText(address.value);
-    announce(t("share_copied"));
-  } catch {
-    // Not over TLS, or not allowed: it is selected, the keyboard copies it.
-    address.focus();
-  }
 }
 
 async function end(id) {

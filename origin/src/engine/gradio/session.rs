@@ -116,10 +116,6 @@ impl Wire for Page {
     async fn more(&mut self, audio: &mut Option<Bytes>) -> Result<Option<Bytes>, Fault> {
         Ok(audio.take())
     }
-
-    fn left(&self) -> usize {
-        self.texts.len()
-    }
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, Fault> {
