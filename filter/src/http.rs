@@ -185,7 +185,8 @@ impl Exchange {
     ) -> Result<(), Problem> {
         self.body = (!seen.is_upgrade()).then_some((pass.body_bytes, pass.body_bytes));
         self.quota = pass.quota;
-        if let Some(wait_s) = pass.quota.and_then(|key| shared::used_up_for(key, now_us).ok().flatten()) {
+        let used_up = pass.quota.filter(|_| !seen.may_be_repeated());
+        if let Some(wait_s) = used_up.and_then(|key| shared::used_up_for(key, now_us).ok().flatten()) {
             return Err(quota_exhausted(wait_s));
         }
         if let Some((key, limit)) = pass.in_flight {

@@ -25,6 +25,7 @@ use crate::config::Settings;
 use crate::edge_config::EdgeConfig;
 use crate::engine::{self, Engine, EngineKind};
 use crate::guessing::Guard;
+use crate::jobs::{self, Jobs};
 use crate::keys::Master;
 use crate::logins::Uses;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
@@ -62,6 +63,8 @@ pub struct App {
     pub door: Door,
     /// When logins and personal access tokens were used last.
     pub uses: Uses,
+    /// Who works on the queue here.
+    pub jobs: Arc<Jobs>,
     /// Generations under way.
     pub tasks: TaskTracker,
     /// The server is on its way out.
@@ -175,6 +178,7 @@ impl App {
         };
         let file = PolicyFile { path: settings.policy_file(), is_master: settings.policy_file.is_some() };
         let policy = PolicyCenter::start(file, edge, master, store.clone(), clock.clone()).await?;
+        let jobs = Jobs::new(settings.engine.slots());
         Ok(Self {
             settings,
             clock,
@@ -189,6 +193,7 @@ impl App {
             audio: audio::Workers::default(),
             door,
             uses: Uses::default(),
+            jobs,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })
@@ -282,7 +287,11 @@ pub fn open_identity_keys(settings: &Settings) -> Result<KeyRing, AppError> {
     KeyRing::parse(&text).map_err(AppError::IdentityKeys)
 }
 
-fn make_folder(folder: &Path) -> Result<(), AppError> {
+/// Makes a private folder, if need be.
+///
+/// # Errors
+/// The disk failed.
+pub fn make_folder(folder: &Path) -> Result<(), AppError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| AppError::File(folder.to_owned(), error))
 }
@@ -314,10 +323,13 @@ pub async fn serve(app: Arc<App>, stop: CancellationToken) -> Result<(), AppErro
     upkeep::recover(&app).await?;
     let ended = CancellationToken::new();
     let background = TaskTracker::new();
-    let (watching, keeping) = (Arc::clone(&app), Arc::clone(&app));
-    let (watch_until, keep_until, serve_until) = (ended.clone(), ended.clone(), ended.clone());
+    let (watching, keeping, looking) = (Arc::clone(&app), Arc::clone(&app), Arc::clone(&app));
+    let (watch_until, keep_until, look_until, serve_until) =
+        (ended.clone(), ended.clone(), ended.clone(), ended.clone());
     background.spawn(async move { watching.policy.follow(watch_until).await });
     background.spawn(async move { upkeep::run(&keeping, keep_until).await });
+    background.spawn(async move { jobs::keep(&looking, look_until).await });
+    jobs::start(&app);
     background.spawn(metrics_listener::keep(metrics_listener::install()?, ended.clone()));
     let metrics_router = metrics_listener::router(Arc::clone(&app))?;
     background.spawn(async move {
@@ -346,6 +358,12 @@ pub async fn serve(app: Arc<App>, stop: CancellationToken) -> Result<(), AppErro
     });
     if is_drained.await.is_err() {
         tracing::warn!(generations = app.tasks.len(), "stopped before everything had ended");
+    }
+    // Another origin, or the next start, makes them.
+    match app.store.queue().hand_back(app.jobs.origin()).await {
+        Ok(0) => {}
+        Ok(generations) => tracing::warn!(generations, "handed back to the queue"),
+        Err(error) => tracing::error!(%error, "generations could not be handed back; their leases will lapse"),
     }
     serving.abort();
     ended.cancel();

@@ -5,6 +5,7 @@
 //! milliseconds to seconds, so it runs in [`Workers`], a bounded number at a time.
 
 mod decode;
+mod encoder;
 mod flac;
 mod measure;
 #[cfg(feature = "mp3")]
@@ -24,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::engine::wav;
 use crate::problem::Refusal;
 
+pub use encoder::{comes_live, live};
 pub use measure::{Advice, Measured};
 pub use resample::resample;
 pub use sample::{MAX_SECONDS, MIN_SECONDS, SAMPLE_RATE, Sample, SampleError, prepare};

@@ -1,5 +1,8 @@
 //! Audio on disk: one folder for each user, one file for each output.
 
+/// Audio that is being written.
+mod staged;
+
 use std::ffi::OsString;
 use std::io;
 use std::ops::Range;
@@ -12,10 +15,13 @@ use object_store::path::{Path, PathPart};
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStoreExt, PutPayload};
 
+pub use self::staged::{Staged, Stored};
 use crate::caller::Caller;
-use crate::hash::sha256_hex;
-use crate::store::{Discarded, OpenedLink};
+use crate::hash::{sha256_hex, sha256_hex_of};
+use crate::store::{Discarded, MAX_ATTEMPTS, OpenedLink};
 
+/// The folder of what is still being written, in the same file system as the rest.
+const STAGING: &str = "staging";
 /// File systems allow 255.
 const MAX_NAME_BYTES: usize = 200;
 
@@ -23,12 +29,15 @@ const MAX_NAME_BYTES: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Blobs {
     files: Arc<LocalFileSystem>,
+    staging: PathBuf,
 }
 
 /// The audio of one user.
 #[derive(Debug)]
 pub struct UserBlobs {
     files: PrefixStore<Arc<LocalFileSystem>>,
+    all: Blobs,
+    folder: Path,
 }
 
 /// Why audio was not stored, read or removed.
@@ -40,6 +49,12 @@ pub enum BlobError {
     /// Anything else.
     #[error("audio files: {0}")]
     Files(object_store::Error),
+}
+
+impl From<io::Error> for BlobError {
+    fn from(error: io::Error) -> Self {
+        generic(error).into()
+    }
 }
 
 impl From<object_store::Error> for BlobError {
@@ -64,17 +79,22 @@ impl Blobs {
     /// It is not there.
     pub fn open(folder: &FilePath) -> Result<Self, BlobError> {
         let files = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
-        Ok(Self { files: Arc::new(files) })
+        Ok(Self { files: Arc::new(files), staging: folder.join(STAGING) })
     }
 
     /// The audio of the caller.
     pub fn of(&self, caller: &Caller) -> UserBlobs {
-        UserBlobs { files: PrefixStore::new(Arc::clone(&self.files), folder(caller.user_id())) }
+        self.of_user(caller.user_id())
     }
 
     /// The audio of whoever made a link, for whoever opened it.
     pub fn of_link(&self, opened: &OpenedLink) -> UserBlobs {
-        UserBlobs { files: PrefixStore::new(Arc::clone(&self.files), folder(opened.owner())) }
+        self.of_user(opened.owner())
+    }
+
+    fn of_user(&self, user_id: &str) -> UserBlobs {
+        let folder = folder(user_id);
+        UserBlobs { files: PrefixStore::new(Arc::clone(&self.files), folder.clone()), all: self.clone(), folder }
     }
 
     /// Removes the folder of a user.
@@ -128,7 +148,11 @@ impl Blobs {
         // it there. Ids are never written twice, so there is no `#2`.
         let mut staged = self.files.path_to_filesystem(&place)?.into_os_string();
         staged.push("#1");
-        for removed in [self.files.delete(&place).await, remove_staged(staged).await] {
+        let mut removed = vec![self.files.delete(&place).await, remove_staged(staged).await];
+        for attempt in 1..=MAX_ATTEMPTS {
+            removed.push(remove_staged(self.staged_path(&discarded.id, attempt).into_os_string()).await);
+        }
+        for removed in removed {
             match removed {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -136,9 +160,49 @@ impl Blobs {
         }
         Ok(())
     }
+
+    /// The audio of whoever the books name: its size and SHA-256, read from the disk; `None` if
+    /// there is none.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn inspect(&self, user_id: &str, id: &str) -> Result<Option<(u64, String)>, BlobError> {
+        let place = folder(user_id).parts().chain(place(id).parts()).collect();
+        let path = self.files.path_to_filesystem(&place)?;
+        let reading = move || -> io::Result<Option<(u64, String)>> {
+            let mut file = match std::fs::File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                file => file?,
+            };
+            Ok(Some((file.metadata()?.len(), sha256_hex_of(&mut file)?)))
+        };
+        Ok(tokio::task::spawn_blocking(reading).await.map_err(io::Error::other)??)
+    }
+
+    /// Where one attempt at an output writes.
+    fn staged_path(&self, id: &str, attempt: i64) -> PathBuf {
+        self.staging.join(format!("{id}.{attempt}"))
+    }
 }
 
 impl UserBlobs {
+    /// Begins to write audio aside. What an earlier attempt left goes, and whoever still writes
+    /// there can no longer give it its name.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`], or the disk failed.
+    pub async fn stage(&self, id: &str, attempt: i64) -> Result<Staged, BlobError> {
+        for earlier in 1..=attempt {
+            match remove_staged(self.all.staged_path(id, earlier).into_os_string()).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let target = self.folder.parts().chain(place(id).parts()).collect();
+        let target = self.all.files.path_to_filesystem(&target)?;
+        Ok(Staged::open(self.all.staged_path(id, attempt), target).await?)
+    }
+
     /// Stores audio. It is complete and on the disk when this returns; before, nobody sees it.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! Who is calling. A [`Caller`] or an [`Edge`] comes only from an opened identity header, a
-//! [`LoggedIn`] or an [`Admin`] only from a [`Caller`]; handlers and the store take these permits instead of strings.
+//! Who is calling. A [`Caller`] or an [`Edge`] comes only from an opened identity header, or from
+//! the job that such a caller left behind, a [`LoggedIn`] or an [`Admin`] only from a [`Caller`];
+//! handlers and the store take these permits instead of strings.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -93,6 +94,11 @@ impl Caller {
             session: sealed.sid.as_deref().map(str::to_owned),
             visit: visit.clone(),
         })
+    }
+
+    /// Whoever asked for a job, for the worker that has taken it.
+    pub(crate) fn of_job(user_id: &str, role: &str, visit: Visit) -> Self {
+        Self { user_id: user_id.to_owned(), issuer: String::new(), role: role.to_owned(), session: None, visit }
     }
 
     /// One id per user over all issuers.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod books;
 mod config;
 mod keys;
 mod policy;
@@ -50,6 +51,9 @@ enum Command {
     /// Withdraw tokens before their time.
     #[command(subcommand)]
     Revoke(revoke::Command),
+    /// Compare what was charged with what was delivered.
+    #[command(subcommand)]
+    Books(books::Command),
     /// Add and list users, change roles.
     #[command(subcommand)]
     User(user::Command),
@@ -83,6 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Policy(command) => policy::run(&settings, command).await,
         Command::Keys(command) => keys::run(&settings, command).await,
         Command::Revoke(command) => revoke::run(&settings, command).await,
+        Command::Books(command) => books::run(&settings, command).await,
         Command::User(command) => user::run(&settings, command).await,
         Command::Audit(command) => audit::run(&settings, command).await,
         Command::Token(command) => token::run(&settings, command).await,

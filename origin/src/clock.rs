@@ -6,8 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-const DAY_MS: i64 = 86_400_000;
-
 /// A clock: the system's, or one that tests move by hand.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Option<Arc<AtomicI64>>);
@@ -79,16 +77,6 @@ pub fn parse_http_date(text: &str) -> Option<i64> {
     chrono::NaiveDateTime::parse_from_str(text, "%a, %d %b %Y %H:%M:%S GMT").ok().map(|date| date.and_utc().timestamp())
 }
 
-/// The day in UTC, for example `2026-11-23`.
-pub fn day(ms: i64) -> String {
-    date(ms).date_naive().to_string()
-}
-
-/// The next midnight in UTC, in milliseconds since the epoch.
-pub fn next_midnight_ms(ms: i64) -> i64 {
-    (ms.div_euclid(DAY_MS) + 1) * DAY_MS
-}
-
 fn date(ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or_default()
 }
@@ -103,9 +91,6 @@ mod tests {
         assert_eq!(rfc3339(noon), "2026-11-23T12:00:00.123Z");
         assert_eq!(parse_rfc3339("2026-11-23T13:00:00.123+01:00"), Some(noon));
         assert_eq!(parse_rfc3339("2026-11-23"), None);
-        assert_eq!(day(noon), "2026-11-23");
-        assert_eq!(rfc3339(next_midnight_ms(noon)), "2026-11-24T00:00:00Z");
-        assert_eq!(next_midnight_ms(next_midnight_ms(noon) - 1), next_midnight_ms(noon));
     }
 
     #[test]

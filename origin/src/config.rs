@@ -52,6 +52,8 @@ pub struct Settings {
     /// How long a login holds, in seconds, however often it is refreshed.
     /// `COSYGATE_LOGIN_LIFETIME_SECONDS`, default 2 592 000, thirty days.
     pub login_lifetime_seconds: u64,
+    /// The queue of generations.
+    pub queue: QueueSettings,
     /// How passwords are chosen and kept.
     pub passwords: PasswordSettings,
     /// The speech engine. `COSYGATE_ENGINE` sets its kind, `COSYGATE_ENGINE_URL` its addresses,
@@ -76,9 +78,27 @@ impl Default for Settings {
             drain_seconds: 10,
             token_lifetime_seconds: 3600,
             login_lifetime_seconds: 2_592_000,
+            queue: QueueSettings::default(),
             passwords: PasswordSettings::default(),
             engine: EngineSettings::default(),
         }
+    }
+}
+
+/// The table `[queue]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueSettings {
+    /// Generations of all users that may wait for their turn; one more is refused. Default 1000.
+    pub length: usize,
+    /// How long a client that waits for its audio stays in the queue, in seconds. What comes to
+    /// its turn by then is made; what does not is cancelled. Default 60.
+    pub wait_seconds: u64,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self { length: 1000, wait_seconds: 60 }
     }
 }
 
@@ -195,6 +215,12 @@ impl Settings {
         }
         if !(1..=31_536_000).contains(&self.login_lifetime_seconds) {
             return Err(wrong("login_lifetime_seconds", "must be 1 to 31536000"));
+        }
+        if self.queue.length > 100_000 {
+            return Err(wrong("queue.length", "must be at most 100000"));
+        }
+        if !(1..=3600).contains(&self.queue.wait_seconds) {
+            return Err(wrong("queue.wait_seconds", "must be 1 to 3600"));
         }
         if let Some(url) = &self.database_url
             && !["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.reveal().starts_with(scheme))

@@ -1,6 +1,7 @@
 //! SHA-256 as text, and with a key.
 
 use std::fmt::Write as _;
+use std::io::{self, Read};
 
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac as _};
@@ -13,6 +14,21 @@ pub fn sha256_hex(parts: &[&[u8]]) -> String {
         hash.update(part);
     }
     hex(&hash.finalize())
+}
+
+/// The SHA-256 of all that a reader still has.
+///
+/// # Errors
+/// The reader's.
+pub fn sha256_hex_of(reader: &mut impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(hex(&hash.finalize())),
+            length => hash.update(buffer.get(..length).unwrap_or_default()),
+        }
+    }
 }
 
 /// Lower-case hexadecimal.

@@ -1,8 +1,8 @@
 //! The origin: logs users in, wraps the speech engine and keeps what belongs to each user apart.
 //!
 //! ```text
-//! edge ──► answer ──► seal ──► routes ──► speech ──► engine
-//!                       │                   ├──► blobs.of(&caller)
+//! edge ──► answer ──► seal ──► routes ──► speech ──► queue ──► jobs ──► engine
+//!                       │                   │                   └──► blobs.of(&caller)
 //!                       └─► Caller          └──► store.of(&caller)
 //! ```
 
@@ -12,6 +12,8 @@ pub mod accounts;
 pub mod answer;
 /// Putting the parts together, serving, stopping.
 pub mod app;
+/// Several outputs as one file.
+pub mod archive;
 /// Audio files: decoding, measuring, encoding.
 pub mod audio;
 /// Checkpoints of the audit, and its verifier.
@@ -20,6 +22,8 @@ pub mod audit;
 pub mod backup;
 /// Audio on disk.
 pub mod blobs;
+/// Whether what was charged is what was delivered.
+pub mod books;
 /// What edges are handed.
 pub mod bundles;
 /// Who is calling.
@@ -28,6 +32,8 @@ pub mod caller;
 pub mod clock;
 /// Settings.
 pub mod config;
+/// Days begin where the user is.
+pub mod days;
 /// The file that the edge is started with.
 pub mod edge_config;
 /// Speech engines.
@@ -46,6 +52,8 @@ pub mod input;
 pub mod invitations;
 /// Tokens and the key that signs them.
 pub mod issuer;
+/// Who works on the queue.
+pub mod jobs;
 /// The keys that origins share.
 pub mod keys;
 /// Logins, and how they are renewed.
@@ -76,7 +84,7 @@ pub mod second_factor;
 pub mod shares;
 /// Ed25519 keys and what is signed with them.
 pub mod signing;
-/// From a text to audio on disk.
+/// From a wish to a job, and from its end to an answer.
 pub mod speech;
 /// Which single tokens were withdrawn, a bit for each.
 pub mod status_lists;

@@ -5,12 +5,15 @@ mod admin_invitations;
 mod admin_policy;
 mod admin_revocations;
 mod admin_users;
+mod archive;
 mod audit;
 mod download;
 mod edge_bundle;
 mod edge_list;
 mod export;
 mod generate;
+mod job_events;
+mod jobs;
 mod jwks;
 mod login;
 mod logins;
@@ -45,6 +48,7 @@ use axum::routing::{delete, get, post};
 use gate::Code;
 
 pub use audit::view as audit_view;
+pub(crate) use download::encoded;
 
 use crate::app::App;
 use crate::problem::Refusal;
@@ -62,7 +66,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/refresh", post(refresh::handler))
         .route("/reset", post(reset::handler))
         .route("/logout", post(logout::handler))
-        .route("/api/me", get(me::handler).delete(me::delete))
+        .route("/api/me", get(me::get).patch(me::patch).delete(me::delete))
         .route("/api/me/password", post(password::handler))
         .route("/api/me/step-up", post(step_up::handler))
         .route("/api/me/totp", post(totp::offer).delete(totp::remove))
@@ -79,6 +83,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/voices/{id}", get(voice::get).patch(voice::patch).delete(voice::delete))
         .route("/api/voices/{id}/preview", get(voice::preview))
         .route("/api/generate", post(generate::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)))
+        .route("/api/jobs", get(jobs::list))
+        .route("/api/jobs/{id}", get(jobs::get).delete(jobs::delete))
+        .route("/api/jobs/{id}/events", get(job_events::handler))
         .route(
             "/v1/audio/speech",
             post(openai_speech::handler).layer(from_fn_with_state(Arc::clone(&app), quota::tell)),
@@ -87,6 +94,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(openai_models::handler))
         .route("/api/outputs", get(outputs::handler))
         .route("/api/outputs/delete", post(outputs::delete))
+        .route("/api/outputs/zip", post(archive::handler))
         .route("/api/outputs/{id}", get(output::get).delete(output::delete))
         .route("/api/outputs/{id}/share", post(share::post))
         .route("/api/shares", get(share::list))

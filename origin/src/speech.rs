@@ -1,99 +1,168 @@
-//! From a text to audio on disk: reserve, speak, store, book.
+//! From a wish to a job in the queue, and from its end to an answer. `jobs` has the work between.
 //!
-//! Either everything is there at the end (audio, history, charge, audit) or nothing but an audit
-//! row. The work runs in a task of its own, so a client that leaves loses nothing and a shutdown
-//! waits for it.
-//!
-//! ```text
-//! reserve ──► engine ──► WAV on disk ──► complete: output + usage + audit, reservation gone
-//!    │           └────────────┴─ failed ──► release: reservation gone, audio marked, audit
-//!    └─ refused: 429
-//! ```
+//! Either everything is there at the end (audio, history, charge, books, audit) or nothing but an
+//! audit row. A client that leaves loses nothing, unless it listened while its speech was made.
 
-use std::panic::AssertUnwindSafe;
+/// Audio for a client while it is made.
+mod stream;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt as _;
 use gate::{Code, Problem};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
+pub use self::stream::{Live, stream};
 use crate::app::App;
+use crate::audio::Format;
 use crate::caller::Caller;
-use crate::clock::{self, new_id};
-use crate::engine::{EngineError, Utterance, wav};
+use crate::clock::{new_id, rfc3339};
+use crate::days::Day;
+use crate::engine::{EngineError, Reference, Utterance};
 use crate::hash::sha256_hex;
+use crate::jobs::{self, lease_until};
 use crate::problem::Refusal;
-use crate::store::{Discarded, Limits, Output, Reservation, Reserved};
-use crate::voices;
+use crate::store::{Discarded, Enqueued, Job, Limits, NewJob, Output};
 
-/// The longest audio that is kept, in bytes of PCM: ten minutes at 24 kHz.
-const MAX_PCM_BYTES: usize = 10 * 60 * 24_000 * 2;
 /// About what a character becomes: a fifth of a second at 24 kHz.
 const BYTES_PER_CHARACTER: i64 = 9_600;
-/// Time for the disk and the database, beside the engine's own deadlines.
-const MARGIN: Duration = Duration::from_secs(60);
+/// The same in time.
+const MS_PER_CHARACTER: i64 = 200;
+/// After how many seconds a full queue is worth another try.
+const QUEUE_RETRY_S: u32 = 5;
 
-/// What a user wants spoken; checked by the route.
+/// What a user wants spoken; checked by the route. It waits in the database until it is spoken.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Order {
-    /// What the engine is told.
-    pub utterance: Utterance,
-    /// Unicode scalar values of the text.
-    pub characters: i64,
+    /// What to say.
+    pub text: String,
+    /// The id of a voice.
+    pub voice: String,
+    /// How to say it.
+    pub instruct: Option<String>,
+    /// 0.5 to 2.0.
+    pub speed: f32,
     /// The user's own label.
     pub project_id: Option<String>,
+    /// What the audio is fetched as.
+    pub format: Format,
 }
 
-/// Makes speech. Returns once it is on disk and in the history.
+impl Order {
+    /// Reads what [`enqueue`] wrote.
+    ///
+    /// # Errors
+    /// It was written by a version that knew other orders.
+    pub fn read(json: &str) -> Result<Self, Refusal> {
+        serde_json::from_str(json).map_err(|error| Refusal::internal(format!("a job that cannot be read: {error}")))
+    }
+
+    /// What the engine is told; `reference` is the voice, where it is none of the engine's own.
+    pub fn utterance(&self, reference: Option<Reference>) -> Utterance {
+        Utterance {
+            text: self.text.clone(),
+            voice: self.voice.clone(),
+            reference,
+            instruct: self.instruct.clone(),
+            speed: self.speed,
+        }
+    }
+
+    /// Unicode scalar values of the text.
+    pub fn characters(&self) -> i64 {
+        i64::try_from(self.text.chars().count()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Puts an order into the queue, and sets aside what it may use; returns the job's id. With a key
+/// that was used before, it is the job of then.
 ///
 /// # Errors
-/// A quota, the engine, the disk. Nothing is left and nothing charged then.
-pub async fn generate(app: &Arc<App>, caller: &Caller, order: Order) -> Result<Output, Refusal> {
-    let id = new_id(app.clock.now_ms());
-    reserve(app, caller, &id, order.characters).await?;
-    let work = finish(Arc::clone(app), caller.clone(), id, order);
-    // The task goes on when the client leaves: dropping the handle does not stop it.
-    app.tasks.spawn(work).await.map_err(Refusal::internal)?
+/// A quota, the queue, another order under the same key. Nothing has changed then.
+pub async fn enqueue(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<String>) -> Result<String, Refusal> {
+    Ok(put(app, caller, order, key, None).await?.0)
 }
 
-async fn reserve(app: &App, caller: &Caller, id: &str, characters: i64) -> Result<(), Refusal> {
+/// As [`enqueue`]; also tells whether the job is new.
+async fn put(
+    app: &Arc<App>,
+    caller: &Caller,
+    order: &Order,
+    key: Option<String>,
+    listener: Option<String>,
+) -> Result<(String, bool), Refusal> {
+    if app.stopping.is_cancelled() {
+        return Err(Refusal::overloaded());
+    }
+    let now_ms = app.clock.now_ms();
+    let day = Day::of(app, caller).await?;
+    let request = serde_json::to_string(order).map_err(Refusal::internal)?;
+    let manner: &[u8] = if listener.is_some() { b"stream" } else { b"" };
+    let new = NewJob {
+        id: listener.clone().unwrap_or_else(|| new_id(now_ms)),
+        fingerprint: sha256_hex(&[manner, request.as_bytes()]),
+        request,
+        key,
+        characters: order.characters(),
+        day: day.name(),
+        pinned_to: listener.map(|_| app.jobs.origin().to_owned()),
+        lease_until: lease_until(now_ms),
+    };
     let policy = app.policy.now();
     let role = policy.role(caller.role())?;
-    let now_ms = app.clock.now_ms();
-    let wanted = Reservation {
-        id: id.to_owned(),
-        characters,
-        now_ms,
-        expires_at: now_ms.saturating_add(millis(patience(app) + MARGIN)),
-    };
     let limits = Limits {
-        running: i64::from(role.jobs_running),
+        live: i64::from(role.jobs_running) + i64::from(role.jobs_queued),
         characters: i64::from(role.characters_per_day),
         generations: i64::from(role.generations_per_day),
+        audio_ms: role.audio_seconds_per_day.map(|seconds| i64::from(seconds) * 1000),
         storage_bytes: i64::from(role.storage_mb) * 1024 * 1024,
         bytes_per_character: BYTES_PER_CHARACTER,
+        ms_per_character: MS_PER_CHARACTER,
+        weight: i64::from(role.weight),
+        queue_length: i64::try_from(app.settings.queue.length).unwrap_or(i64::MAX),
     };
-    let until_midnight = u32::try_from((clock::next_midnight_ms(now_ms) - now_ms) / 1000 + 1).unwrap_or(1);
-    let quota = |detail: String| Problem::new(Code::QuotaExhausted, detail).retry_after(until_midnight);
-    let problem = match app.store.of(caller).reserve(&wanted, &limits).await? {
-        Reserved::Granted => return Ok(()),
-        Reserved::TooManyRunning => {
-            let detail = format!("Your role generates {} at a time. Wait for one to end.", role.jobs_running);
+    let audit = caller.audit(&app.clock, "generate", "queued").on(&new.id);
+    let midnight = format!("until midnight ({})", day.zone());
+    let quota = |detail: String| Problem::new(Code::QuotaExhausted, detail).retry_after(day.seconds_left());
+    let problem = match app.store.of(caller).enqueue(&new, &limits, &audit).await? {
+        Enqueued::Queued => {
+            jobs::start(app);
+            app.jobs.changed(&new.id);
+            return Ok((new.id, true));
+        }
+        Enqueued::Known(id) => return Ok((id, false)),
+        Enqueued::KeyTaken => Problem::new(
+            Code::IdempotencyConflict,
+            "This Idempotency-Key was used with another body. Use a new one for a new generation.",
+        ),
+        Enqueued::TooMany => {
+            let (running, queued) = (role.jobs_running, role.jobs_queued);
+            let detail = format!("Your role has {running} running and {queued} waiting at most. Wait for one to end.");
             Problem::new(Code::ConcurrencyExceeded, detail).retry_after(1)
         }
-        Reserved::TooFewCharacters(left) => quota(format!(
-            "Your role has {} characters a day; {left} are left until midnight UTC.",
-            role.characters_per_day
-        )),
-        Reserved::NoGenerations => quota(format!(
-            "Your role has {} generations a day; they are used up until midnight UTC.",
-            role.generations_per_day
-        )),
-        Reserved::NoStorage => {
+        Enqueued::QueueFull => {
+            let detail = "As much waits as this server takes on. Try again in a moment.";
+            Problem::new(Code::Overloaded, detail).retry_after(QUEUE_RETRY_S)
+        }
+        Enqueued::TooFewCharacters(left) => {
+            let limit = role.characters_per_day;
+            quota(format!("Your role has {limit} characters a day; {left} are left {midnight}."))
+        }
+        Enqueued::NoGenerations => {
+            let limit = role.generations_per_day;
+            quota(format!("Your role has {limit} generations a day; they are used up {midnight}."))
+        }
+        Enqueued::NoAudio => {
+            let limit = role.audio_seconds_per_day.unwrap_or_default();
+            quota(format!("Your role has {limit} seconds of audio a day; too few are left {midnight}."))
+        }
+        Enqueued::NoStorage => {
             quota(format!("Your {} MiB of storage are full. Delete something you no longer need.", role.storage_mb))
         }
     };
-    count("refused");
+    metrics::counter!("cosygate_generations_total", "result" => "refused").increment(1);
     // A refusal that the audit cannot take is still a refusal; the log has it.
     let audit = caller.audit(&app.clock, "generate", problem.code.as_str());
     if let Err(error) = app.store.audit(&audit).await {
@@ -102,75 +171,92 @@ async fn reserve(app: &App, caller: &Caller, id: &str, characters: i64) -> Resul
     Err(problem.into())
 }
 
-async fn finish(app: Arc<App>, caller: Caller, id: String, order: Order) -> Result<Output, Refusal> {
-    let made = AssertUnwindSafe(make(&app, &caller, &id, order)).catch_unwind().await;
-    let made = made.unwrap_or_else(|_| Err(Refusal::internal("a generation panicked")));
-    let refusal = match made {
-        Ok(output) => {
-            count("ok");
-            return Ok(output);
+/// Waits until a job has ended. One that does not come to its turn in time is cancelled.
+///
+/// # Errors
+/// `overloaded` if it did not come to its turn, and what the job failed of.
+pub async fn wait(app: &App, caller: &Caller, id: &str) -> Result<Job, Refusal> {
+    let watched = app.jobs.watch(id);
+    let until = Instant::now() + Duration::from_secs(app.settings.queue.wait_seconds);
+    loop {
+        // From here on, no word is missed.
+        let changed = watched.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let job = app.store.of(caller).job(id).await?.ok_or_else(|| Refusal::internal("a job is gone"))?;
+        if job.is_ended() {
+            return outcome(job);
         }
-        Err(refusal) => refusal,
-    };
-    count(refusal.problem.code.as_str());
-    let audit = caller.audit(&app.clock, "generate", refusal.problem.code.as_str()).on(&id);
-    match app.store.of(&caller).release(&id, &audit).await {
-        Ok(true) => remove_audio(&app, &caller, &id).await,
-        // Either it was booked and only the answer to that got lost, or it lapsed and was swept.
-        Ok(false) => match app.store.of(&caller).output(&id).await {
-            Ok(Some(output)) => return Ok(output),
-            Ok(None) => remove_audio(&app, &caller, &id).await,
-            Err(error) => tracing::error!(%error, id, "a lapsed generation may have left audio"),
-        },
-        // The housekeeper ends the reservation when it lapses.
-        Err(error) => tracing::error!(%error, id, "a reservation could not be released"),
+        // A server that stops begins nothing more; with others on the queue, one of them will.
+        let is_over = Instant::now() >= until || (app.stopping.is_cancelled() && app.store.is_exclusive());
+        if is_over && job.state == "queued" && cancel(app, caller, id, false).await? {
+            let problem = Problem::new(Code::Overloaded, "It did not come to its turn in time. Nothing was charged.");
+            return Err(problem.retry_after(QUEUE_RETRY_S).into());
+        }
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(jobs::LOOK) => {}
+        }
     }
-    Err(refusal)
 }
 
-async fn make(app: &App, caller: &Caller, id: &str, order: Order) -> Result<Output, Refusal> {
-    let Order { mut utterance, characters, project_id } = order;
-    utterance.reference = voices::reference(app, caller, &utterance.voice).await?;
-    let (text, voice) = (utterance.text.clone(), utterance.voice.clone());
-    let started_ms = app.clock.now_ms();
-    let speaking = async {
-        let speech = app.engine.speak(utterance).await?;
-        let sample_rate = speech.sample_rate;
-        let max_bytes = app.settings.engine.max_speech_bytes().min(MAX_PCM_BYTES);
-        Ok::<_, EngineError>((speech.collect(max_bytes).await?, sample_rate))
-    };
-    // The engine has its own deadlines; this one holds even if it forgets them.
-    let spoken = tokio::time::timeout(patience(app), speaking).await;
-    let (pcm, sample_rate) = spoken
-        .unwrap_or_else(|_| Err(EngineError::Failed("it did not end in time".to_owned())))
-        .map_err(|error| engine_refusal(&error))?;
-    let header = wav::header(pcm.len(), sample_rate).ok_or_else(|| Refusal::internal("too long for a WAV file"))?;
-    let parts = [Bytes::copy_from_slice(&header), Bytes::from(pcm)];
-    let hashed = parts.clone();
-    let hash = tokio::task::spawn_blocking(move || {
-        let [header, pcm] = hashed;
-        sha256_hex(&[&header, &pcm])
-    });
-    let sha256 = hash.await.map_err(Refusal::internal)?;
-    let [_, pcm] = &parts;
-    let output = Output {
-        id: id.to_owned(),
-        text,
-        voice,
-        engine: app.engine.name().to_owned(),
-        characters,
-        frames: i64::try_from(pcm.len() / 2).unwrap_or(i64::MAX),
-        sample_rate: i64::from(sample_rate),
-        bytes: i64::try_from(wav::HEADER_BYTES + pcm.len()).unwrap_or(i64::MAX),
-        sha256,
-        project_id,
-        created_at: started_ms,
-    };
-    app.blobs.of(caller).put(id, parts).await?;
-    let audit = caller.audit(&app.clock, "generate", "ok").on(id).about_text(&output.text);
-    app.store.of(caller).complete(&output, &audit).await?;
-    metrics::counter!("cosygate_characters_total").increment(u64::try_from(characters).unwrap_or_default());
-    Ok(output)
+/// What the client is told of a job that has ended.
+fn outcome(job: Job) -> Result<Job, Refusal> {
+    if job.state == "done" {
+        return Ok(job);
+    }
+    let code = Code::all().find(|code| Some(code.as_str()) == job.error.as_deref()).unwrap_or(Code::Internal);
+    let mut problem = Problem::new(code, job.detail.unwrap_or_default());
+    if let Some(seconds) = job.retry_after {
+        problem = problem.retry_after(u32::try_from(seconds).unwrap_or(1));
+    }
+    Err(problem.into())
+}
+
+/// Cancels a job that waits, or one that runs, too. False if there is none in such a state.
+///
+/// # Errors
+/// The database failed; nothing has changed.
+pub async fn cancel(app: &App, caller: &Caller, id: &str, is_running_included: bool) -> Result<bool, Refusal> {
+    let audit = caller.audit(&app.clock, "cancel", "ok").on(id);
+    let is_cancelled = app.store.of(caller).cancel_job(id, is_running_included, &audit).await?;
+    if is_cancelled {
+        app.jobs.watch(id).stop.cancel();
+        app.jobs.changed(id);
+    }
+    Ok(is_cancelled)
+}
+
+/// The refusal of whoever waits for a job that was cancelled.
+pub fn cancelled() -> Refusal {
+    Refusal::new(Code::Conflict, "This generation was cancelled.")
+}
+
+/// The refusal of whoever asks again for audio that is there no more.
+pub fn deleted() -> Refusal {
+    Refusal::new(Code::Conflict, "What was made under this Idempotency-Key has been deleted since.")
+}
+
+/// What the client is told of an output that was made.
+pub fn answer(output: &Output, format: Format) -> Value {
+    json!({
+        "id": output.id,
+        "audio_url": audio_url(&output.id, format),
+        "seconds": output.seconds(),
+        "characters": output.characters,
+        "voice": output.voice,
+        "engine": output.engine,
+        "sample_rate": output.sample_rate,
+        "created_at": rfc3339(output.created_at),
+    })
+}
+
+/// Where an output is heard in this format.
+pub fn audio_url(id: &str, format: Format) -> String {
+    match format {
+        Format::Wav => format!("/download/{id}"),
+        other => format!("/download/{id}?format={other}"),
+    }
 }
 
 /// Removes an output; false if the caller has none of this id.
@@ -187,7 +273,7 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<bool, Refusa
 }
 
 /// Removes audio that is marked. What fails here the housekeeper tries again.
-pub(crate) async fn remove_audio(app: &App, caller: &Caller, id: &str) {
+pub async fn remove_audio(app: &App, caller: &Caller, id: &str) {
     let discarded = Discarded { id: id.to_owned(), user_id: caller.user_id().to_owned() };
     if let Err(error) = app.blobs.discard(&discarded).await {
         tracing::error!(%error, id, "audio could not be removed yet");
@@ -199,7 +285,7 @@ pub(crate) async fn remove_audio(app: &App, caller: &Caller, id: &str) {
 }
 
 /// What the client learns of an engine's failure. Only a rejection speaks to the client.
-fn engine_refusal(error: &EngineError) -> Refusal {
+pub fn engine_refusal(error: &EngineError) -> Refusal {
     match error {
         EngineError::Rejected(detail) => Refusal::new(Code::RequestInvalid, detail.clone()),
         EngineError::Unavailable { retry_after_seconds, .. } => {
@@ -215,15 +301,10 @@ fn engine_refusal(error: &EngineError) -> Refusal {
 }
 
 /// The longest that a generation may wait for and use the engine.
-fn patience(app: &App) -> Duration {
+pub fn patience(app: &App) -> Duration {
     let engine = &app.settings.engine;
     Duration::from_secs(engine.queue_seconds + engine.deadline_seconds + 5)
 }
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn count(result: &'static str) {
-    metrics::counter!("cosygate_generations_total", "result" => result).increment(1);
-}
+#[cfg(test)]
+mod tests;

@@ -8,18 +8,20 @@
 mod accounts;
 mod admin;
 mod audit;
+mod books;
 mod control;
 mod erasure;
 mod exports;
 mod guesses;
 mod invitations;
 mod issued;
+mod jobs;
 mod keys;
 mod logins;
 mod outputs;
 mod personal_tokens;
 mod policies;
-mod reservations;
+mod queue;
 mod restore;
 mod second_factors;
 mod share_links;
@@ -46,18 +48,20 @@ pub use audit::{
     AuditEntry, AuditFilter, AuditRow, AuditTrail, Checkpoint, FIRST_HASH, Head, Object, Personal, Subject, TrailRow,
     personal_hash, subject_of, user_object,
 };
+pub use books::{AudioRecord, Books, DayUsage, Mistake};
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use erasure::Erasures;
 pub use exports::{Export, ExportState};
 pub use guesses::{Bucket, Guesses};
 pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
+pub use jobs::{Enqueued, Failure, Job, Limits, NewJob};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
-pub use outputs::{Output, OutputFilter, Owned, Usage};
+pub use outputs::{Output, OutputFilter, Owned, Usage, audio_ms};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
-pub use reservations::{Limits, Reservation, Reserved};
+pub use queue::{Claimed, MAX_ATTEMPTS, Queue};
 pub use restore::Restoring;
 pub use second_factors::{SecondFactor, SecondFactors};
 pub use share_links::{OpenedLink, ShareLink, ShareLinks, Shared};
@@ -99,9 +103,9 @@ pub enum StoreError {
     /// Too many want it at once.
     #[error("the database is busy")]
     Busy,
-    /// The reservation ran out or was swept before its generation ended.
-    #[error("the reservation is gone")]
-    ReservationGone,
+    /// The mark of a recording was swept before its voice came to be.
+    #[error("the recording is gone")]
+    RecordingGone,
     /// The file cannot be opened.
     #[error("{0}: {1}")]
     File(PathBuf, io::Error),
@@ -241,7 +245,7 @@ impl Store {
         on_db!(&self.writer, pool => pool.close().await);
     }
 
-    /// What belongs to the caller: outputs, voices, reservations and usage.
+    /// What belongs to the caller: outputs, voices, jobs and usage.
     pub fn of<'a>(&'a self, caller: &'a Caller) -> Owned<'a> {
         Owned::new(self, caller)
     }
@@ -304,6 +308,16 @@ impl Store {
     /// The audit.
     pub fn trail(&self) -> AuditTrail<'_> {
         AuditTrail::new(self)
+    }
+
+    /// The jobs of all users, for those who work on them.
+    pub fn queue(&self) -> Queue<'_> {
+        Queue::new(self)
+    }
+
+    /// What was charged and what was delivered, over all users.
+    pub fn books(&self) -> Books<'_> {
+        Books::new(self)
     }
 
     /// What only administrators see.

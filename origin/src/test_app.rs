@@ -2,12 +2,12 @@
 //! engine that does as it is told, and sealed headers as an edge would make them.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -27,8 +27,8 @@ use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::engine::{Abilities, Engine, EngineError, Reference, Sentences, Speech, Utterance, Voice};
 use crate::policy::BUILT_IN;
-use crate::routes;
 use crate::store::Store;
+use crate::{books, routes};
 
 /// The time at which every test begins: noon of 2026-11-23, UTC.
 pub(crate) const NOW_MS: i64 = 1_795_435_200_000;
@@ -49,12 +49,18 @@ pub(crate) enum Mood {
     Panic,
     /// Waits until the test adds permits.
     Wait,
+    /// Three pieces of 100 samples; each waits for a permit.
+    Pieces,
+    /// The same, with a failure in place of the last one.
+    PiecesThenFail,
 }
 
 pub(crate) struct FakeEngine {
     voices: Vec<Voice>,
     pub(crate) mood: Mutex<Mood>,
-    pub(crate) gate: Semaphore,
+    pub(crate) gate: Arc<Semaphore>,
+    /// How many have come to the gate in [`Mood::Wait`].
+    pub(crate) came: AtomicUsize,
     /// The engine has only its own voices.
     pub(crate) is_robot: AtomicBool,
     /// With what it was asked to speak last.
@@ -76,6 +82,19 @@ impl FakeEngine {
             Mood::Reject => return Err(EngineError::Rejected("There is nothing to speak.".to_owned())),
             Mood::Panic => panic!("the engine panics"),
             Mood::Wait => stream::iter(vec![piece(10)]).boxed(),
+            Mood::Pieces | Mood::PiecesThenFail => {
+                let gate = Arc::clone(&self.gate);
+                let last = if matches!(mood, Mood::Pieces) { piece(100) } else { Err(EngineError::Failed(secret())) };
+                let pieces = stream::iter(vec![piece(100), piece(100), last]);
+                let one_by_one = pieces.then(move |piece| {
+                    let gate = Arc::clone(&gate);
+                    async move {
+                        gate.acquire().await.unwrap().forget();
+                        piece
+                    }
+                });
+                one_by_one.boxed()
+            }
         };
         Ok(Speech { sample_rate: 24_000, pcm, sentences: Sentences::default() })
     }
@@ -111,6 +130,7 @@ impl Engine for FakeEngine {
         *self.reference.lock().unwrap() = utterance.reference;
         async {
             if matches!(*self.mood.lock().unwrap(), Mood::Wait) {
+                self.came.fetch_add(1, Ordering::SeqCst);
                 self.gate.acquire().await.unwrap().forget();
             }
             self.answer()
@@ -198,7 +218,8 @@ impl TestApp {
         let engine = Arc::new(FakeEngine {
             voices: vec![voice("first"), voice("second")],
             mood: Mutex::new(Mood::Speak(24_000)),
-            gate: Semaphore::new(0),
+            gate: Arc::new(Semaphore::new(0)),
+            came: AtomicUsize::new(0),
             is_robot: AtomicBool::new(false),
             reference: Mutex::default(),
         });
@@ -215,6 +236,30 @@ impl TestApp {
     pub(crate) fn settings_mut(&mut self) -> &mut Settings {
         self.router = Router::new();
         &mut Arc::get_mut(&mut self.app).unwrap().settings
+    }
+
+    /// With a router again, after [`TestApp::settings_mut`].
+    pub(crate) fn with_router(mut self) -> Self {
+        self.router = routes::router(Arc::clone(&self.app));
+        self
+    }
+
+    /// Waits until so many generations wait and so many run.
+    pub(crate) async fn until_jobs(&self, queued: i64, running: i64) {
+        for _ in 0..3000 {
+            if self.app.store.queue().depth().await.unwrap() == (queued, running) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("(waiting, running): {:?}", self.app.store.queue().depth().await);
+    }
+
+    /// Charged is what was delivered, and every output has its audio.
+    pub(crate) async fn assert_books_balance(&self) {
+        let verdict = books::verify(&self.app.store, &self.app.blobs, &self.app.clock).await.unwrap();
+        assert_eq!(verdict.mistakes, []);
+        assert_eq!(verdict.outputs, self.audio_files().len() as u64);
     }
 
     /// Hashes passwords in another way from now on.
@@ -285,8 +330,13 @@ impl TestApp {
             .unwrap()
     }
 
+    /// The head of the answer; its body comes as it comes.
+    pub(crate) async fn respond(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.respond(request).await;
         let (parts, body) = response.into_parts();
         Reply { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
     }

@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::audit;
-use crate::clock;
+use crate::days::{Day, KEPT_DAYS};
+use crate::jobs;
 use crate::privacy;
 use crate::problem::Refusal;
 use crate::store::StoreError;
@@ -17,6 +18,8 @@ const DAY_MS: i64 = 86_400_000;
 const STEP: i64 = 1000;
 /// How long ended logins are still shown.
 const SHOW_ENDED_MS: i64 = 7 * DAY_MS;
+/// How long a job is remembered after its end, and with it its idempotency key.
+const JOBS_KEPT_MS: i64 = DAY_MS;
 /// Whoever marked audio removes it at once; the housekeeper only takes what is left.
 const OTHERS_TURN_MS: i64 = 30_000;
 
@@ -28,7 +31,7 @@ const OTHERS_TURN_MS: i64 = 30_000;
 pub async fn recover(app: &App) -> Result<(), StoreError> {
     if app.store.is_exclusive() {
         let now_ms = app.clock.now_ms();
-        while app.store.upkeep().lapse_reservations(i64::MAX, now_ms).await? > 0 {}
+        jobs::take_up(app, i64::MAX).await?;
         remove_discarded(app, now_ms).await?;
         app.store.upkeep().fail_running_exports().await?;
     }
@@ -58,7 +61,6 @@ fn report(result: Result<(), Refusal>) {
 pub async fn once(app: &App) -> Result<(), Refusal> {
     let now_ms = app.clock.now_ms();
     let upkeep = app.store.upkeep();
-    while upkeep.lapse_reservations(now_ms, now_ms).await? > 0 {}
     let policy = app.policy.now();
     for (name, role) in &policy.document.roles {
         let before = now_ms.saturating_sub(i64::from(role.retention_days).saturating_mul(DAY_MS));
@@ -78,7 +80,8 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     privacy::finish_erasures(app, now_ms).await?;
     privacy::remove_old_exports(app, now_ms).await?;
     sign_audit(app, now_ms).await;
-    upkeep.forget_usage_before(&clock::day(now_ms.saturating_sub(2 * DAY_MS))).await?;
+    while upkeep.forget_jobs(now_ms.saturating_sub(JOBS_KEPT_MS)).await? > 0 {}
+    upkeep.forget_usage_before(&Day::at(chrono_tz::Tz::UTC, now_ms).first_of(KEPT_DAYS)).await?;
     Ok(())
 }
 

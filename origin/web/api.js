@@ -6,7 +6,6 @@
 import { begun, over, renew } from "./session.js";
 
 const usualTimeoutMs = 30_000;
-const speechTimeoutMs = 300_000;
 const uploadTimeoutMs = 120_000;
 // A request that changes nothing when it is repeated waits out a rate limit by itself, so
 // that a quick hand on the page is not punished with messages about things it did not do.
@@ -54,7 +53,11 @@ export const resetPassword = (token, password) => send("POST", "/reset", { token
 export const me = () => read("/api/me");
 export const usage = () => read("/api/me/usage");
 export const voices = () => read("/api/voices");
-export const generate = (speech) => send("POST", "/api/generate", speech, speechTimeoutMs);
+/** Answers with the job at once; `job.js` follows it. */
+export const generate = (speech) => send("POST", "/api/generate", speech, { prefer: "respond-async" });
+export const job = (id) => read(`/api/jobs/${encodeURIComponent(id)}`);
+export const cancelJob = (id) => send("DELETE", `/api/jobs/${encodeURIComponent(id)}`);
+export const output = (id) => read(`/api/outputs/${encodeURIComponent(id)}`);
 export const addVoice = (form) => exchange("/api/voices", { method: "POST", body: form }, uploadTimeoutMs);
 export const deleteVoice = (id) => patiently(() => send("DELETE", `/api/voices/${encodeURIComponent(id)}`));
 export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
@@ -132,13 +135,13 @@ async function patiently(request) {
   }
 }
 
-function send(method, path, body, timeoutMs = usualTimeoutMs) {
-  const options = { method };
+function send(method, path, body, headers = {}) {
+  const options = { method, headers };
   if (body !== undefined) {
-    options.headers = { "content-type": "application/json" };
+    options.headers = { "content-type": "application/json", ...headers };
     options.body = JSON.stringify(body);
   }
-  return exchange(path, options, timeoutMs);
+  return exchange(path, options, usualTimeoutMs);
 }
 
 async function exchange(path, options, timeoutMs) {

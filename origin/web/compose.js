@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { announce, clearAlert } from "./alert.js";
 import { duration, factor, languageName, number } from "./format.js";
+import { make } from "./job.js";
 import { onLanguageChange, serverSentence, t } from "./i18n.js";
 import * as player from "./player.js";
 import * as style from "./style.js";
@@ -20,6 +21,9 @@ const shortcut = /mac/i.test(navigator.platform) ? "⌘ Enter" : "Ctrl + Enter";
 let limit = null;
 let catalogue = { engine: "", notice: null, voices: [], own: [], cloning: false };
 let made = null;
+// The generation under way, as the server last told of it.
+let job = null;
+let following = new AbortController();
 // The text is only found wanting once somebody has tried to have it spoken.
 let missing = false;
 // Set while the day's allowance is too small for the text; a shorter one may still fit.
@@ -41,6 +45,7 @@ export function startCompose(given) {
     event.preventDefault();
     generate();
   });
+  byId("cancel").addEventListener("click", cancel);
   text.addEventListener("input", textChanged);
   speed.addEventListener("input", renderSpeed);
   voice.addEventListener("change", renderVoiceDescription);
@@ -91,6 +96,9 @@ export function forget(id) {
 
 /** Silences and hides what belongs to the login that is over, but keeps the typed text. */
 export function rest() {
+  following.abort();
+  following = new AbortController();
+  setJob(null);
   setMade(null);
   submit.idle();
   takeBackQuota = null;
@@ -126,18 +134,40 @@ async function generate() {
   announce(t("generating"));
   submit.busy();
   try {
-    const answer = await api.generate(speech);
+    const answer = await make(speech, setJob, following.signal);
     submit.idle();
-    handlers.onMade({ ...answer, text: speech.text });
+    setJob(null);
+    announce(answer === null ? t("cancelled") : "");
+    if (answer === null) return;
+    handlers.onMade(answer);
     await present(answer);
   } catch (problem) {
     submit.idle();
+    setJob(null);
     announce("");
     const takeBack = handlers.onProblem(problem);
     if (problem.retryAfter === 0) return;
     submit.wait(problem.retryAfter, takeBack);
     takeBackQuota = problem.code === "quota_exhausted" ? takeBack : null;
   }
+}
+
+async function cancel() {
+  if (job === null) return;
+  byId("cancel").disabled = true;
+  try {
+    await api.cancelJob(job.id);
+  } catch (problem) {
+    // Who was too late gets what was made.
+    if (problem.code !== "conflict") handlers.onProblem(problem);
+    byId("cancel").disabled = false;
+  }
+}
+
+function setJob(now) {
+  if (job?.id !== now?.id) byId("cancel").disabled = false;
+  job = now;
+  renderJob();
 }
 
 async function present(answer) {
@@ -170,6 +200,7 @@ function render() {
   renderText();
   renderSpeed();
   renderVoices();
+  renderJob();
   renderResult();
 }
 
@@ -215,6 +246,18 @@ function renderVoiceDescription() {
   const chosen = everyVoice().find((one) => one.id === voice.value);
   const languages = chosen?.languages?.map(languageName).join(" / ");
   byId("voice-description").textContent = [languages, chosen?.description].filter(Boolean).join(" · ");
+}
+
+function renderJob() {
+  byId("job").hidden = job === null;
+  if (job === null) return;
+  const { position, sentences } = job;
+  let sentence = t("job_running");
+  if (position) sentence = t("job_queued", { position: number(position) });
+  else if (sentences.total > 1) sentence = t("job_progress", { done: number(sentences.done), total: number(sentences.total) });
+  const state = byId("job-state");
+  // A live region: it is only written to when the sentence changes.
+  if (state.textContent !== sentence) state.textContent = sentence;
 }
 
 function renderResult() {

@@ -37,11 +37,15 @@ source = {{ kind = "reference", audio_path = "{}", transcript = "what is said" }
         stub.url(),
         path.display()
     );
-    let world = World::with_file(|policy| policy["roles"]["free"]["jobs_running"] = json!(4), &[], &toml).await;
+    let limits = |policy: &mut Value| {
+        policy["roles"]["free"]["jobs_running"] = json!(4);
+        policy["roles"]["free"]["jobs_queued"] = json!(0);
+    };
+    let world = World::with_file(limits, &[], &toml).await;
     (world, sample)
 }
 
-fn sample() -> Vec<u8> {
+pub(crate) fn sample() -> Vec<u8> {
     recording(1)
 }
 

@@ -108,9 +108,17 @@ async fn a_day_that_is_used_up_is_remembered_at_the_edge_until_the_policy_allows
     let world = World::with(one, &[]).await;
     let (ada, bob) = (world.user("ada").await, world.user("bob").await);
     let speak = |user| world.post_as(user, "/api/generate", json!({"text": "hello"}));
-    let first = speak(&ada).await;
+    let keyed = async || {
+        let request = world.request(Method::POST, "/api/generate").bearer_auth(&ada.token);
+        request.header("idempotency-key", "one").json(&json!({"text": "hello"})).send().await.unwrap()
+    };
+    let first = keyed().await;
     assert_eq!(first.status(), StatusCode::OK);
     assert!(!first.headers().contains_key("x-cosygate-quota"), "what origin and edge say to each other is theirs");
+    // Whoever lost the answer to the last one of the day gets it again.
+    let again = keyed().await;
+    assert_eq!(again.headers()["x-quota-remaining"], "characters=4995, generations=0");
+    assert_eq!(first.bytes().await.unwrap(), again.bytes().await.unwrap());
     for _ in 0..10 {
         let refused = speak(&ada).await;
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);

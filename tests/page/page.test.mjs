@@ -238,6 +238,36 @@ test("styles are offered where the engine has them", async () => {
   await hook("voice").waitFor();
 });
 
+test("a generation that waits shows its place and can be cancelled", async () => {
+  // The server is played here: a queue of others cannot be had on demand.
+  const id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+  const path = `/api/jobs/${id}`;
+  let cancelled = false;
+  await page.route("**/api/generate", (route) =>
+    route.fulfill({ status: 202, json: { job: { id, url: path, events_url: `${path}/events` } } }));
+  await page.route(`**${path}`, (route) => {
+    cancelled = route.request().method() === "DELETE";
+    return route.fulfill({ status: 204 });
+  });
+  await page.route(`**${path}/events`, (route) => {
+    const sentences = { done: 0, total: 0 };
+    const waiting = { id, state: "queued", position: 3, sentences, error: null, ended_at: null };
+    const ended = { ...waiting, state: "cancelled", position: null, ended_at: "2026-11-23T12:00:00Z" };
+    const data = JSON.stringify(cancelled ? ended : waiting);
+    return route.fulfill({ contentType: "text/event-stream", body: `retry: 50\nevent: job\nid: 1\ndata: ${data}\n\n` });
+  });
+  await hook("text").fill("It has to wait.");
+  await hook("generate").click();
+  await page.waitForFunction(() => /\b3\b/.test(document.getElementById("job-state").textContent));
+  await hook("cancel").click();
+  await hook("job").waitFor({ state: "hidden" });
+  await hook("generate").and(page.locator(":enabled")).waitFor();
+  assert.equal(cancelled, true);
+  assert.equal(await hook("alert").isVisible(), false);
+  await page.unrouteAll();
+  await hook("text").fill(sentence);
+});
+
 test("a recording becomes a voice, is heard and deleted", async () => {
   await hook("voice-new").click();
   await hook("voice-sample").setInputFiles({ name: "me.wav", mimeType: "audio/wav", buffer: recording(3) });

@@ -6,11 +6,10 @@ use crate::problem::{Code, Problem};
 use crate::route::{Found, RouteTable, canonical_path};
 
 /// What a page may send, besides what every page may.
-const ALLOWED_HEADERS: &str =
-    "authorization, content-type, idempotency-key, if-match, if-none-match, if-range, prefer, range, traceparent";
+const ALLOWED_HEADERS: &str = "authorization, content-type, idempotency-key, if-match, if-none-match, if-range, last-event-id, prefer, range, traceparent";
 /// What a page may read, besides what every page may.
-const EXPOSED_HEADERS: &str = "content-disposition, content-range, etag, location, ratelimit, ratelimit-policy, \
-     retry-after, www-authenticate, x-request-id";
+const EXPOSED_HEADERS: &str = "content-disposition, content-location, content-range, etag, location, preference-applied, \
+     ratelimit, ratelimit-policy, retry-after, www-authenticate, x-quota-remaining, x-quota-reset, x-request-id";
 
 /// The origin of the page that asks, if it is one of those that may.
 fn allowed_origin<'a>(cors: &Cors, seen: &Seen<'a>) -> Option<&'a str> {

@@ -41,6 +41,7 @@ pub struct Seen<'a> {
     asked_method: Once<'a>,
     has_cookie: bool,
     has_claims: bool,
+    has_idempotency_key: bool,
     upgrade: Once<'a>,
     connection: Once<'a>,
 }
@@ -83,6 +84,7 @@ impl<'a> Seen<'a> {
                 ":path" => seen.target = text(),
                 ":authority" => seen.authority = text(),
                 "x-request-id" => seen.request_id = text(),
+                "idempotency-key" => seen.has_idempotency_key = true,
                 "origin" => seen.origin.put(value),
                 "sec-fetch-site" => seen.fetch_site.put(value),
                 "content-length" => seen.content_length.put(value),
@@ -100,6 +102,13 @@ impl<'a> Seen<'a> {
             }
         }
         seen
+    }
+
+    /// Whether it may be the repetition of a request that was answered before
+    /// (draft-ietf-httpapi-idempotency-key-header). Only the origin knows, and what it answers then
+    /// is not charged again.
+    pub fn may_be_repeated(&self) -> bool {
+        self.has_idempotency_key
     }
 
     /// Whether the connection is to become something else, a WebSocket for example.

@@ -84,12 +84,22 @@ pub struct Role {
     pub in_flight: Option<u32>,
     /// Generations at the same time.
     pub jobs_running: u32,
+    /// Generations that may wait for their turn beside those; 5 if absent.
+    #[serde(default = "default_jobs_queued")]
+    pub jobs_queued: u32,
+    /// Share of the engine when several wait: a user of weight 2 gets twice as much as one of
+    /// weight 1; 1 to 1000, 1 if absent.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
     /// Characters of one text.
     pub characters_per_request: u32,
-    /// Characters of a day (UTC).
+    /// Characters of a day. Days begin at midnight where the user is.
     pub characters_per_day: u32,
-    /// Generations of a day (UTC).
+    /// Generations of a day.
     pub generations_per_day: u32,
+    /// Seconds of audio of a day; no bound if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_seconds_per_day: Option<u32>,
     /// Audio kept at a time, in MiB.
     pub storage_mb: u32,
     /// Outputs older than this are removed.
@@ -104,6 +114,14 @@ pub struct Role {
     /// Links to outputs that hold at a time; none if absent.
     #[serde(default)]
     pub share_links: u32,
+}
+
+fn default_jobs_queued() -> u32 {
+    5
+}
+
+fn default_weight() -> u32 {
+    1
 }
 
 /// A steady rate with room for a burst.

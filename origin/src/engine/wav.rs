@@ -29,6 +29,18 @@ pub fn header(pcm_bytes: usize, sample_rate: u32) -> Option<[u8; HEADER_BYTES]> 
     fields.concat().try_into().ok()
 }
 
+/// Header of a file whose length nobody knows yet: both sizes say "as far as it goes", as ffmpeg
+/// writes them into a pipe.
+pub fn live_header(sample_rate: u32) -> [u8; HEADER_BYTES] {
+    let mut header = header(0, sample_rate).unwrap_or([0; HEADER_BYTES]);
+    for size in [4..8, 40..44] {
+        if let Some(size) = header.get_mut(size) {
+            size.fill(0xFF);
+        }
+    }
+    header
+}
+
 /// A whole WAV file, or `None` if the PCM is too long for one (4 GiB).
 pub fn file(pcm: &[u8], sample_rate: u32) -> Option<Vec<u8>> {
     Some([header(pcm.len(), sample_rate)?.as_slice(), pcm].concat())
@@ -71,6 +83,13 @@ mod tests {
         ]
         .concat();
         assert_eq!(header(4, 24_000).unwrap().as_slice(), expected);
+    }
+
+    #[test]
+    fn a_live_header_leaves_the_length_open() {
+        let (live, whole) = (live_header(24_000), header(0, 24_000).unwrap());
+        assert_eq!((&live[4..8], &live[40..]), (&[0xFF; 4][..], &[0xFF; 4][..]));
+        assert_eq!((&live[..4], &live[8..40]), (&whole[..4], &whole[8..40]));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn tag(output: &Output, format: Format) -> String {
 
 /// An output in another format. It is made anew each time: that takes less than reading the
 /// answer does, and storing it would double what a user keeps.
-pub(super) async fn encoded(
+pub(crate) async fn encoded(
     app: &App,
     caller: &Caller,
     output: &Output,

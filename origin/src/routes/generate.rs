@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderName, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use gate::Code;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::App;
-use crate::audio::Format;
+use crate::audio::{self, Format};
 use crate::caller::Caller;
-use crate::clock::rfc3339;
-use crate::engine::Utterance;
 use crate::input::JsonBody;
 use crate::problem::Refusal;
-use crate::speech::{self, Order};
+use crate::speech::{self, Live, Order};
 use crate::voices;
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// As long as Stripe allows, too.
+const MAX_KEY: usize = 255;
 
 const MAX_INSTRUCT_CHARACTERS: usize = 500;
 const MAX_PROJECT_ID: usize = 64;
@@ -39,40 +44,80 @@ pub(super) struct Body {
     project_id: Option<String>,
     #[serde(default)]
     format: Format,
+    /// The audio itself is the answer, while it is made.
+    #[serde(default)]
+    stream: bool,
 }
 
-/// Answers when the audio is on disk.
+/// Answers when the audio is on disk, or, if the client wishes so, with the job at once
+/// (`Prefer: respond-async`, RFC 7240, section 4.1) or with audio while it is made (`"stream"`).
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Body>,
-) -> Result<Json<Value>, Refusal> {
-    let format = body.format;
+) -> Result<Response, Refusal> {
+    let key = idempotency_key(&headers)?;
+    let is_live = body.stream;
     let order = read(&app, &caller, body).await?;
-    let output = speech::generate(&app, &caller, order).await?;
-    Ok(Json(json!({
-        "id": output.id,
-        "audio_url": audio_url(&output.id, format),
-        "seconds": output.seconds(),
-        "characters": output.characters,
-        "voice": output.voice,
-        "engine": output.engine,
-        "sample_rate": output.sample_rate,
-        "created_at": rfc3339(output.created_at),
-    })))
+    if is_live {
+        return live(&app, &caller, &order, key).await;
+    }
+    let id = speech::enqueue(&app, &caller, &order, key).await?;
+    if prefers_async(&headers) {
+        // Nothing in it changes, so that a repetition is answered alike.
+        let job = json!({"id": id, "url": format!("/api/jobs/{id}"), "events_url": format!("/api/jobs/{id}/events")});
+        let headers = [(LOCATION, format!("/api/jobs/{id}")), (PREFERENCE_APPLIED, "respond-async".to_owned())];
+        return Ok((StatusCode::ACCEPTED, headers, Json(json!({"job": job}))).into_response());
+    }
+    let job = speech::wait(&app, &caller, &id).await?;
+    let answer = job.answer.ok_or_else(|| Refusal::internal("a job without an answer"))?;
+    Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
 }
 
-/// Where an output is heard in this format.
-pub(super) fn audio_url(id: &str, format: Format) -> String {
-    match format {
-        Format::Wav => format!("/download/{id}"),
-        other => format!("/download/{id}?format={other}"),
+/// A file whose end is not known yet.
+async fn live(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<String>) -> Result<Response, Refusal> {
+    let Live { id, sample_rate, pcm } = speech::stream(app, caller, order, key).await?;
+    let file = audio::live(order.format, sample_rate, pcm, &app.audio).map_err(Refusal::internal)?;
+    let file = file.ok_or_else(|| Refusal::internal("a format that needs the whole was let through"))?;
+    let media_type = order.format.media_type().to_owned();
+    let headers = [(CONTENT_TYPE, media_type), (CONTENT_LOCATION, speech::audio_url(&id, order.format))];
+    Ok((headers, axum::body::Body::from_stream(file)).into_response())
+}
+
+/// The client's name for what it wants done once
+/// (draft-ietf-httpapi-idempotency-key-header, section 2.1).
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    let is_good = (1..=MAX_KEY).contains(&key.len()) && keys.next().is_none();
+    match key.to_str() {
+        Ok(key) if is_good => Ok(Some(key.to_owned())),
+        _ => {
+            let detail = format!("Idempotency-Key must be one header of 1 to {MAX_KEY} printable ASCII characters.");
+            Err(Refusal::new(Code::RequestInvalid, detail))
+        }
     }
+}
+
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).any(|one| {
+        let name = one.split([';', '=']).next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("respond-async")
+    })
 }
 
 async fn read(app: &App, caller: &Caller, body: Body) -> Result<Order, Refusal> {
     if body.voice.is_some() && body.voice_type.is_some() {
         return Err(invalid("voice and voice_type are the same; give one.".to_owned()));
+    }
+    if body.stream && !audio::comes_live(body.format, app.settings.engine.sample_rate_hz) {
+        let formats = Format::ALL.iter().filter(|one| audio::comes_live(**one, app.settings.engine.sample_rate_hz));
+        let formats: Vec<&str> = formats.map(|one| one.name()).collect();
+        let detail =
+            format!("While it is made, audio comes as one of {}; fetch another format later.", formats.join(", "));
+        return Err(invalid(detail));
     }
     let is_label = |label: &String| {
         (1..=MAX_PROJECT_ID).contains(&label.len())
@@ -83,7 +128,7 @@ async fn read(app: &App, caller: &Caller, body: Body) -> Result<Order, Refusal> 
     }
     let voice = voices::choose(app, caller, body.voice.or(body.voice_type).as_deref()).await?;
     let order = order(app, caller, body.text, voice, body.instruct, body.speed)?;
-    Ok(Order { project_id: body.project_id, ..order })
+    Ok(Order { project_id: body.project_id, format: body.format, ..order })
 }
 
 /// What is to be spoken, if it can be; `voice` is known to be.
@@ -113,11 +158,7 @@ pub(super) fn order(
     if !(0.5..=2.0).contains(&speed) {
         return Err(invalid("speed must be 0.5 to 2.0.".to_owned()));
     }
-    Ok(Order {
-        utterance: Utterance { text: text.to_owned(), voice, reference: None, instruct, speed },
-        characters: i64::try_from(characters).unwrap_or(i64::MAX),
-        project_id: None,
-    })
+    Ok(Order { text: text.to_owned(), voice, instruct, speed, project_id: None, format: Format::Wav })
 }
 
 fn invalid(detail: String) -> Refusal {

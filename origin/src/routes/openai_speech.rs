@@ -1,16 +1,20 @@
 //! `POST /v1/audio/speech`: speaks a text and answers with the audio, as OpenAI's API does. It
-//! costs, is kept and is counted like any generation.
+//! costs, is kept and is counted like any generation. What need not be known whole is sent while it
+//! is made.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body as HttpBody;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LOCATION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::stream;
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use gate::Code;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,12 +26,12 @@ use crate::caller::Caller;
 use crate::input::JsonBody;
 use crate::openai::{MODELS, PCM_RATE, VOICES};
 use crate::problem::Refusal;
-use crate::speech;
+use crate::speech::{self, Live, Order};
 use crate::store::Output;
 use crate::voices;
 
-/// How much audio one event holds, in bytes.
-const DELTA_BYTES: usize = 48 * 1024;
+/// How much of a file that is whole already is sent at once, in bytes.
+const PIECE_BYTES: usize = 32 * 1024;
 /// Of CosyVoice's speech, a second is so many tokens.
 const TOKENS_A_SECOND: f64 = 25.0;
 
@@ -76,8 +80,10 @@ fn usual_format() -> Format {
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     caller: Caller,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Refusal> {
+    let key = generate::idempotency_key(&headers)?;
     let model = body.model.as_str();
     if model != app.engine.name() && !MODELS.contains(&model) {
         let model: String = model.chars().take(64).collect();
@@ -87,12 +93,55 @@ pub(super) async fn handler(
     let (Voice::Name(wanted) | Voice::Object { id: wanted }) = body.voice;
     let voice = choose(&app, &caller, &wanted).await?;
     let order = generate::order(&app, &caller, body.input, voice, body.instructions, body.speed)?;
-    let (output, audio) = spoken(&app, &caller, order, format).await?;
-    let place = [(CONTENT_LOCATION, generate::audio_url(&output.id, format))];
+    let order = Order { format, ..order };
+    let Sound { id, seconds, file } = sound(&app, &caller, &order, key).await?;
+    let place = [(CONTENT_LOCATION, speech::audio_url(&id, format))];
     Ok(match stream_format {
-        StreamFormat::Audio => (place, [(CONTENT_TYPE, format.media_type())], audio).into_response(),
-        StreamFormat::Sse => (place, [(CONTENT_TYPE, "text/event-stream")], events(&output, audio)).into_response(),
+        StreamFormat::Audio => {
+            (place, [(CONTENT_TYPE, format.media_type())], HttpBody::from_stream(file)).into_response()
+        }
+        StreamFormat::Sse => {
+            let events = events(file, order.characters(), seconds);
+            (place, [(CONTENT_TYPE, "text/event-stream")], events).into_response()
+        }
     })
+}
+
+/// What is answered with.
+struct Sound {
+    /// Of the output.
+    id: String,
+    /// How long it is; known when the file has ended.
+    seconds: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// Ends with an error when it is not whole.
+    file: BoxStream<'static, io::Result<Bytes>>,
+}
+
+/// Speaks; the file comes while it is made, where that can be.
+async fn sound(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<String>) -> Result<Sound, Refusal> {
+    let format = order.format;
+    let is_right_rate = format != Format::Pcm || app.settings.engine.sample_rate_hz == PCM_RATE;
+    if !is_right_rate || !audio::comes_live(format, app.settings.engine.sample_rate_hz) {
+        let (output, file) = spoken(app, caller, order, key).await?;
+        let seconds = output.seconds();
+        return Ok(Sound { id: output.id, seconds: Arc::new(move || seconds), file: pieces(file) });
+    }
+    let Live { id, sample_rate, pcm } = speech::stream(app, caller, order, key).await?;
+    let bytes = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&bytes);
+    let pcm = pcm.inspect_ok(move |piece| {
+        counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    });
+    let file = audio::live(format, sample_rate, pcm.boxed(), &app.audio).map_err(Refusal::internal)?;
+    let file = file.ok_or_else(|| Refusal::internal("the engine has another rate than it is set to"))?;
+    let seconds = move || bytes.load(Ordering::Relaxed) as f64 / 2.0 / f64::from(sample_rate.max(1));
+    Ok(Sound { id, seconds: Arc::new(seconds), file })
+}
+
+/// A whole file, piece by piece.
+fn pieces(file: Bytes) -> BoxStream<'static, io::Result<Bytes>> {
+    let starts = (0..file.len()).step_by(PIECE_BYTES);
+    stream::iter(starts.map(move |start| Ok(file.slice(start..file.len().min(start + PIECE_BYTES))))).boxed()
 }
 
 /// Whatever can be named in `/api/generate`, and the names of OpenAI's own voices.
@@ -106,14 +155,18 @@ async fn choose(app: &App, caller: &Caller, wanted: &str) -> Result<String, Refu
     }
 }
 
-/// Speaks to the end. Where audio is sent while it is made, this is what changes.
+/// Speaks to the end.
 async fn spoken(
     app: &Arc<App>,
     caller: &Caller,
-    order: speech::Order,
-    format: Format,
+    order: &Order,
+    key: Option<String>,
 ) -> Result<(Output, Bytes), Refusal> {
-    let output = speech::generate(app, caller, order).await?;
+    let id = speech::enqueue(app, caller, order, key).await?;
+    speech::wait(app, caller, &id).await?;
+    // It may have been deleted since, if this is a repetition.
+    let output = app.store.of(caller).output(&id).await?.ok_or_else(speech::deleted)?;
+    let format = order.format;
     let audio = download::encoded(app, caller, &output, format).await?;
     let sample_rate = u32::try_from(output.sample_rate).unwrap_or_default();
     if format != Format::Pcm || sample_rate == PCM_RATE {
@@ -125,21 +178,28 @@ async fn spoken(
 
 /// `speech.audio.delta` for each piece, then `speech.audio.done`. Characters and tokens of speech
 /// are what there is to count.
-fn events(output: &Output, audio: Bytes) -> HttpBody {
-    let output_tokens = (output.seconds() * TOKENS_A_SECOND).ceil();
-    let usage = json!({
-        "input_tokens": output.characters,
-        "output_tokens": output_tokens,
-        "total_tokens": output.characters as f64 + output_tokens,
+fn events(
+    file: BoxStream<'static, io::Result<Bytes>>,
+    characters: i64,
+    seconds: Arc<dyn Fn() -> f64 + Send + Sync>,
+) -> HttpBody {
+    let event = |value: Value| Bytes::from(format!("data: {value}\n\n"));
+    let events = stream::try_unfold(Some((file, seconds)), move |state| async move {
+        let Some((mut file, seconds)) = state else { return Ok::<_, io::Error>(None) };
+        // What breaks off never says that it is done.
+        if let Some(piece) = file.try_next().await? {
+            let delta = json!({"type": "speech.audio.delta", "audio": STANDARD.encode(piece)});
+            return Ok(Some((event(delta), Some((file, seconds)))));
+        }
+        let output_tokens = (seconds() * TOKENS_A_SECOND).ceil();
+        let usage = json!({
+            "input_tokens": characters,
+            "output_tokens": output_tokens,
+            "total_tokens": characters as f64 + output_tokens,
+        });
+        Ok(Some((event(json!({"type": "speech.audio.done", "usage": usage})), None)))
     });
-    let event = |value: Value| Ok::<_, std::convert::Infallible>(Bytes::from(format!("data: {value}\n\n")));
-    let pieces = audio.len().div_ceil(DELTA_BYTES);
-    let deltas = (0..pieces).map(move |index| {
-        let piece = audio.slice(index * DELTA_BYTES..audio.len().min((index + 1) * DELTA_BYTES));
-        json!({"type": "speech.audio.delta", "audio": STANDARD.encode(piece)})
-    });
-    let done = std::iter::once(json!({"type": "speech.audio.done", "usage": usage}));
-    HttpBody::from_stream(stream::iter(deltas.chain(done).map(event)))
+    HttpBody::from_stream(events)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use crate::problem::Refusal;
 use crate::speech;
 use crate::store::OutputFilter;
 
-const MAX_LIMIT: u32 = 100;
+/// How many outputs one call is about.
+pub(super) const MAX_LIMIT: u32 = 100;
 /// The longest text that is looked for, in characters.
 const MAX_WORDS: usize = 200;
 

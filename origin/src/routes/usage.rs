@@ -4,27 +4,70 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use gate::Code;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clock;
+use crate::days::Day;
+use crate::input::Parameters;
 use crate::problem::Refusal;
 
+const MAX_DAYS: u32 = 366;
+
+/// The query.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    /// How many days of history, today included; 0 for none.
+    #[serde(default)]
+    days: u32,
+}
+
 /// Generations under way are not counted until they end.
-pub(super) async fn handler(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Refusal> {
+pub(super) async fn handler(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Parameters(query): Parameters<Query>,
+) -> Result<Json<Value>, Refusal> {
+    if query.days > MAX_DAYS {
+        return Err(Refusal::new(Code::RequestInvalid, format!("days must be at most {MAX_DAYS}.")));
+    }
     let policy = app.policy.now();
     let role = policy.role(caller.role())?;
-    let now_ms = app.clock.now_ms();
-    let usage = app.store.of(&caller).usage(now_ms).await?;
-    Ok(Json(json!({
-        "day": clock::day(now_ms),
-        "resets_at": clock::rfc3339(clock::next_midnight_ms(now_ms)),
+    let day = Day::of(&app, &caller).await?;
+    let owned = app.store.of(&caller);
+    let usage = owned.usage(&day.name()).await?;
+    let mut answer = json!({
+        "day": day.name(),
+        "time_zone": day.zone(),
+        "resets_at": clock::rfc3339(day.ends_ms()),
         "characters": {"used": usage.characters, "limit": role.characters_per_day},
         "generations": {"used": usage.generations, "limit": role.generations_per_day},
+        "audio_seconds": {"used": seconds(usage.audio_ms), "limit": role.audio_seconds_per_day},
         "storage_bytes": {"used": usage.storage_bytes, "limit": u64::from(role.storage_mb) * 1024 * 1024},
         "characters_per_request": role.characters_per_request,
-    })))
+    });
+    if let (1.., Some(members)) = (query.days, answer.as_object_mut()) {
+        let history = owned.history(&day.first_of(query.days)).await?;
+        let history = history.into_iter().map(|day| {
+            json!({
+                "day": day.day,
+                "characters": day.characters,
+                "generations": day.generations,
+                "audio_seconds": seconds(day.audio_ms),
+            })
+        });
+        members.insert("days".to_owned(), history.collect());
+    }
+    Ok(Json(answer))
+}
+
+/// To a hundredth.
+fn seconds(ms: i64) -> f64 {
+    (ms as f64 / 10.0).round() / 100.0
 }
 
 #[cfg(test)]
@@ -39,15 +82,44 @@ mod tests {
         app.generate(ADA, json!({"text": "你好, world"})).await;
         let expected = json!({
             "day": "2026-11-23",
+            "time_zone": "UTC",
             "resets_at": "2026-11-24T00:00:00Z",
             "characters": {"used": 9, "limit": 5000},
             "generations": {"used": 1, "limit": 50},
+            "audio_seconds": {"used": 1.0, "limit": null},
             "storage_bytes": {"used": 48_044, "limit": 200 * 1024 * 1024},
             "characters_per_request": 500,
         });
         assert_eq!(app.get(ADA, "/api/me/usage").await.json(), expected);
         app.app.clock.advance(12 * 3_600_000);
-        let tomorrow = app.get(ADA, "/api/me/usage").await.json();
+        let tomorrow = app.get(ADA, "/api/me/usage?days=2").await.json();
+        let yesterday = json!({"day": "2026-11-23", "characters": 9, "generations": 1, "audio_seconds": 1.0});
+        assert_eq!(tomorrow["days"], json!([yesterday]));
+        assert_eq!(app.get(ADA, "/api/me/usage?days=1").await.json()["days"], json!([]));
+        assert_eq!(app.get(ADA, "/api/me/usage?days=367").await.code(), "request_invalid");
         assert_eq!((&tomorrow["characters"]["used"], &tomorrow["storage_bytes"]["used"]), (&json!(0), &json!(48_044)));
+    }
+
+    #[tokio::test]
+    async fn the_day_ends_where_the_user_is() {
+        let app = TestApp::with_policy(|policy| policy["roles"]["free"]["characters_per_day"] = json!(500)).await;
+        let change = json!({"time_zone": "Asia/Shanghai"});
+        let reply = app.send(app.request("PATCH", "/api/me", Some((ADA, "free")), Some(&change))).await;
+        assert_eq!(reply.json()["time_zone"], "Asia/Shanghai");
+        let wrong = json!({"time_zone": "Atlantis"});
+        let refused = app.send(app.request("PATCH", "/api/me", Some((ADA, "free")), Some(&wrong))).await;
+        assert_eq!(refused.code(), "request_invalid");
+        // It is eight in the evening there.
+        assert_eq!(app.generate(ADA, json!({"text": "x".repeat(400)})).await.status.as_u16(), 200);
+        let full = app.generate(ADA, json!({"text": "x".repeat(400)})).await;
+        assert_eq!((full.code().as_str(), full.header("retry-after")), ("quota_exhausted", "14401"));
+        assert!(full.json()["detail"].as_str().unwrap().contains("midnight (Asia/Shanghai)"), "{full:?}");
+        assert_eq!(app.get(ADA, "/api/me/usage").await.json()["resets_at"], "2026-11-23T16:00:00Z");
+        app.app.clock.advance(4 * 3_600_000);
+        assert_eq!(app.generate(ADA, json!({"text": "x".repeat(400)})).await.status.as_u16(), 200);
+        // Another zone names the day of before: what was used of it stays used.
+        let change = json!({"time_zone": "UTC"});
+        app.send(app.request("PATCH", "/api/me", Some((ADA, "free")), Some(&change))).await;
+        assert_eq!(app.generate(ADA, json!({"text": "x".repeat(400)})).await.code(), "quota_exhausted");
     }
 }

@@ -92,7 +92,15 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        in_transaction!(&self.writer, transaction => insert_audit!(&mut *transaction, entry));
+        self.audit_all(std::slice::from_ref(entry)).await
+    }
+
+    /// Writes rows about actions that changed nothing else in the database; all or none.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn audit_all(&self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        in_transaction!(&self.writer, transaction => insert_audits!(&mut *transaction, entries));
         Ok(())
     }
 

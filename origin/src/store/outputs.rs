@@ -4,7 +4,6 @@
 use super::audit::insert_audit;
 use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
 use crate::caller::Caller;
-use crate::clock;
 
 /// Marks audio for removal.
 macro_rules! discard {
@@ -56,6 +55,8 @@ pub struct Usage {
     pub characters: i64,
     /// Generations of the day.
     pub generations: i64,
+    /// Milliseconds of audio of the day.
+    pub audio_ms: i64,
     /// Bytes of audio that are kept.
     pub storage_bytes: i64,
 }
@@ -154,20 +155,20 @@ impl<'a> Owned<'a> {
         }))
     }
 
-    /// What was used on the day of `now_ms`, without what is still under way.
+    /// What was used on `day`, without what is still under way.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn usage(&self, now_ms: i64) -> Result<Usage, StoreError> {
-        const DAY: &str = "SELECT characters, generations FROM daily_usage WHERE user_id = $1 AND day = $2";
+    pub async fn usage(&self, day: &str) -> Result<Usage, StoreError> {
+        const DAY: &str = "SELECT characters, generations, audio_ms FROM daily_usage WHERE user_id = $1 AND day = $2";
         const STORED: &str = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outputs WHERE user_id = $1";
         let owner = self.owner.user_id();
         on_db!(&self.store.reader, pool => {
-            let day: Option<(i64, i64)> =
-                sqlx::query_as(DAY).bind(owner).bind(clock::day(now_ms)).fetch_optional(pool).await?;
-            let (characters, generations) = day.unwrap_or_default();
+            let used: Option<(i64, i64, i64)> =
+                sqlx::query_as(DAY).bind(owner).bind(day).fetch_optional(pool).await?;
+            let (characters, generations, audio_ms) = used.unwrap_or_default();
             let storage_bytes = sqlx::query_scalar(STORED).bind(owner).fetch_one(pool).await?;
-            Ok(Usage { characters, generations, storage_bytes })
+            Ok(Usage { characters, generations, audio_ms, storage_bytes })
         })
     }
 
@@ -207,9 +208,20 @@ impl<'a> Owned<'a> {
 }
 
 impl Output {
+    /// How long it plays, in milliseconds, begun ones included.
+    pub fn milliseconds(&self) -> i64 {
+        audio_ms(self.frames, self.sample_rate)
+    }
+
     /// How long it plays, in seconds, to a hundredth.
     pub fn seconds(&self) -> f64 {
         let seconds = self.frames as f64 / self.sample_rate.max(1) as f64;
         (seconds * 100.0).round() / 100.0
     }
+}
+
+/// How long so many frames play, in milliseconds, begun ones included.
+pub fn audio_ms(frames: i64, sample_rate: i64) -> i64 {
+    let (frames, sample_rate) = (frames.max(0), sample_rate.max(1));
+    frames.saturating_mul(1000).saturating_add(sample_rate - 1) / sample_rate
 }

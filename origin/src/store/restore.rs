@@ -6,7 +6,7 @@ use super::audit::insert_audit;
 use super::{AuditEntry, Db, Store, StoreError, TABLES, Table, on_db};
 
 /// Tables in which a migration has put a row.
-const BEGUN: [&str; 2] = ["control", "audit_head"];
+const BEGUN: [&str; 3] = ["control", "audit_head", "queue"];
 
 /// A database that is being filled. Nothing of it is there before [`Restoring::finish`].
 pub struct Restoring(Writing);

@@ -3,6 +3,8 @@
 
 /// Names, passwords, invitations, guesses.
 mod accounts;
+/// Generations, the queue and the books.
+pub(super) mod jobs;
 /// Logins and personal access tokens.
 mod logins;
 /// Second factors.
@@ -10,9 +12,8 @@ mod second_factors;
 /// Links to outputs.
 mod share_links;
 
-use std::sync::Arc;
-
 use self::accounts::*;
+use self::jobs::*;
 use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
 };
@@ -23,10 +24,8 @@ use crate::clock::new_id;
 use crate::logins::tests::a_lost_answer_is_given_again;
 use crate::test_app::{NOW_MS, caller};
 
+const TODAY: &str = "2026-11-23";
 const HOUR_MS: i64 = 3_600_000;
-
-const GENEROUS: Limits =
-    Limits { running: 100, characters: 1000, generations: 100, storage_bytes: 1 << 40, bytes_per_character: 1 };
 
 /// Runs one test on every database there is.
 macro_rules! contract {
@@ -69,11 +68,20 @@ contract! {
     outputs_belong_to_their_owner
     history_comes_in_pages
     every_quota_holds
-    concurrent_reservations_do_not_overbook
+    concurrent_wishes_do_not_overbook
     a_generation_is_booked_once_and_whole
-    a_released_generation_costs_nothing
+    a_failed_generation_costs_nothing
+    what_was_heard_is_charged
+    a_cancelled_generation_costs_nothing
     the_day_of_the_request_is_charged
-    lapsed_reservations_are_swept
+    the_queue_is_fair
+    weights_share_the_engine
+    no_user_runs_more_than_allowed
+    a_dead_workers_job_is_taken_up
+    unfinished_jobs_are_handed_back
+    a_key_names_one_job
+    the_books_tell_what_is_wrong
+    a_day_begins_where_the_user_is
     old_outputs_retire_by_role
     voices_belong_to_their_owner
     voices_are_bounded
@@ -116,10 +124,6 @@ fn user(name: &str) -> User {
     }
 }
 
-fn wanted(id: &str, characters: i64) -> Reservation {
-    Reservation { id: id.to_owned(), characters, now_ms: NOW_MS, expires_at: NOW_MS + HOUR_MS }
-}
-
 fn output(id: &str, characters: i64) -> Output {
     Output {
         id: id.to_owned(),
@@ -134,13 +138,6 @@ fn output(id: &str, characters: i64) -> Output {
         project_id: Some("p".to_owned()),
         created_at: NOW_MS,
     }
-}
-
-/// Reserves and books one output.
-async fn make(store: &Store, owner: &Caller, id: &str, characters: i64) {
-    let owned = store.of(owner);
-    assert_eq!(owned.reserve(&wanted(id, characters), &GENEROUS).await.unwrap(), Reserved::Granted);
-    owned.complete(&output(id, characters), &entry()).await.unwrap();
 }
 
 async fn accounts_have_unique_names(store: Store) {
@@ -162,12 +159,12 @@ async fn outputs_belong_to_their_owner(store: Store) {
     assert_eq!(store.of(&ada).output(&id).await.unwrap(), Some(output(&id, 5)));
     assert_eq!(store.of(&bob).output(&id).await.unwrap(), None);
     assert_eq!(store.of(&bob).outputs(None, 10).await.unwrap(), []);
-    assert_eq!(store.of(&bob).usage(NOW_MS).await.unwrap(), Usage::default());
+    assert_eq!(store.of(&bob).usage(TODAY).await.unwrap(), Usage::default());
     assert!(!store.of(&bob).delete_output(&id, &entry()).await.unwrap());
     assert!(store.of(&ada).delete_output(&id, &entry()).await.unwrap());
     assert!(!store.of(&ada).delete_output(&id, &entry()).await.unwrap());
-    let usage = store.of(&ada).usage(NOW_MS).await.unwrap();
-    assert_eq!(usage, Usage { characters: 5, generations: 1, storage_bytes: 0 });
+    let usage = store.of(&ada).usage(TODAY).await.unwrap();
+    assert_eq!(usage, Usage { characters: 5, generations: 1, audio_ms: 1000, storage_bytes: 0 });
     // The audio is marked until its owner, or the housekeeper, has removed it.
     let marked = store.upkeep().discarded(NOW_MS).await.unwrap();
     assert_eq!(marked, [Discarded { id: id.clone(), user_id: "ada".to_owned() }]);
@@ -192,99 +189,6 @@ async fn history_comes_in_pages(store: Store) {
     assert_eq!(page(Some(&ids[1])).await, ids[2..4]);
     assert_eq!(page(Some(&ids[3])).await, ids[4..]);
     assert!(page(Some(&ids[4])).await.is_empty());
-}
-
-async fn every_quota_holds(store: Store) {
-    let ada = caller("ada", "free");
-    make(&store, &ada, &new_id(NOW_MS), 40).await;
-    let owned = store.of(&ada);
-    assert_eq!(owned.reserve(&wanted("running", 50), &GENEROUS).await.unwrap(), Reserved::Granted);
-    let refused = async |limits: Limits| owned.reserve(&wanted("next", 20), &limits).await.unwrap();
-    assert_eq!(refused(Limits { running: 1, ..GENEROUS }).await, Reserved::TooManyRunning);
-    assert_eq!(refused(Limits { characters: 109, ..GENEROUS }).await, Reserved::TooFewCharacters(19));
-    assert_eq!(refused(Limits { characters: 50, ..GENEROUS }).await, Reserved::TooFewCharacters(0));
-    assert_eq!(refused(Limits { generations: 2, ..GENEROUS }).await, Reserved::NoGenerations);
-    assert_eq!(refused(Limits { storage_bytes: 48_044 + 69, ..GENEROUS }).await, Reserved::NoStorage);
-    let enough =
-        Limits { running: 2, characters: 110, generations: 3, storage_bytes: 48_044 + 70, bytes_per_character: 1 };
-    assert_eq!(refused(enough).await, Reserved::Granted);
-    // The next day begins anew, with what is still stored.
-    let tomorrow = Reservation { now_ms: NOW_MS + 24 * HOUR_MS, ..wanted("tomorrow", 100) };
-    let strict = Limits { running: 1, characters: 100, generations: 1, ..GENEROUS };
-    assert_eq!(owned.reserve(&tomorrow, &strict).await.unwrap(), Reserved::Granted);
-}
-
-async fn concurrent_reservations_do_not_overbook(store: Store) {
-    let ada = Arc::new(caller("ada", "free"));
-    let limits = Limits { running: 3, ..GENEROUS };
-    let attempts = (0..20).map(|_| {
-        let (store, ada) = (store.clone(), Arc::clone(&ada));
-        tokio::spawn(async move { store.of(&ada).reserve(&wanted(&new_id(NOW_MS), 1), &limits).await.unwrap() })
-    });
-    let outcomes = futures::future::join_all(attempts).await;
-    let granted = outcomes.iter().filter(|outcome| *outcome.as_ref().unwrap() == Reserved::Granted).count();
-    assert_eq!(granted, 3);
-}
-
-async fn a_generation_is_booked_once_and_whole(store: Store) {
-    let ada = caller("ada", "free");
-    let id = new_id(NOW_MS);
-    let never = store.of(&ada).complete(&output(&id, 5), &entry()).await;
-    assert!(matches!(never, Err(StoreError::ReservationGone)), "{never:?}");
-    store.of(&ada).reserve(&wanted(&id, 5), &GENEROUS).await.unwrap();
-    let others = caller("bob", "free");
-    assert!(store.of(&others).complete(&output(&id, 5), &entry()).await.is_err());
-    store.of(&ada).complete(&output(&id, 5), &entry()).await.unwrap();
-    assert!(store.of(&ada).complete(&output(&id, 5), &entry()).await.is_err());
-    assert!(!store.of(&ada).release(&id, &entry()).await.unwrap());
-    let usage = store.of(&ada).usage(NOW_MS).await.unwrap();
-    assert_eq!(usage, Usage { characters: 5, generations: 1, storage_bytes: 48_044 });
-    assert_eq!(audit_rows(&store, "test").await, 1);
-}
-
-async fn a_released_generation_costs_nothing(store: Store) {
-    let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
-    store.of(&ada).reserve(&wanted("one", 5), &GENEROUS).await.unwrap();
-    assert!(!store.of(&bob).release("one", &entry()).await.unwrap());
-    assert!(store.of(&ada).release("one", &entry()).await.unwrap());
-    assert!(!store.of(&ada).release("one", &entry()).await.unwrap());
-    assert_eq!(store.of(&ada).usage(NOW_MS).await.unwrap(), Usage::default());
-    assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 1);
-    let strict = Limits { running: 1, ..GENEROUS };
-    assert_eq!(store.of(&ada).reserve(&wanted("two", 5), &strict).await.unwrap(), Reserved::Granted);
-}
-
-async fn the_day_of_the_request_is_charged(store: Store) {
-    let ada = caller("ada", "free");
-    let before_midnight = NOW_MS + 12 * HOUR_MS - 1;
-    let late = Reservation { now_ms: before_midnight, expires_at: before_midnight + HOUR_MS, ..wanted("late", 7) };
-    store.of(&ada).reserve(&late, &GENEROUS).await.unwrap();
-    let after_midnight = AuditEntry { at: before_midnight + 10, ..entry() };
-    store.of(&ada).complete(&output("late", 7), &after_midnight).await.unwrap();
-    assert_eq!(store.of(&ada).usage(before_midnight).await.unwrap().characters, 7);
-    assert_eq!(store.of(&ada).usage(before_midnight + 10).await.unwrap().characters, 0);
-    store.upkeep().forget_usage_before("2026-11-24").await.unwrap();
-    assert_eq!(store.of(&ada).usage(before_midnight).await.unwrap().characters, 0);
-}
-
-async fn lapsed_reservations_are_swept(store: Store) {
-    let ada = caller("ada", "free");
-    let strict = Limits { running: 1, ..GENEROUS };
-    store.of(&ada).reserve(&wanted("one", 5), &strict).await.unwrap();
-    let lapsed = NOW_MS + HOUR_MS;
-    assert_eq!(store.upkeep().lapse_reservations(lapsed - 1, NOW_MS).await.unwrap(), 0);
-    // A lapsed one neither counts nor completes, swept or not.
-    let late = AuditEntry { at: lapsed, ..entry() };
-    assert!(store.of(&ada).complete(&output("one", 5), &late).await.is_err());
-    let next = Reservation { now_ms: lapsed, expires_at: lapsed + HOUR_MS, ..wanted("two", 5) };
-    assert_eq!(store.of(&ada).reserve(&next, &strict).await.unwrap(), Reserved::Granted);
-    assert_eq!(store.upkeep().lapse_reservations(lapsed, lapsed).await.unwrap(), 1);
-    assert_eq!(store.upkeep().lapse_reservations(lapsed, lapsed).await.unwrap(), 0);
-    assert_eq!(store.upkeep().discarded(lapsed - 1).await.unwrap(), []);
-    let marked = store.upkeep().discarded(lapsed).await.unwrap();
-    assert_eq!(marked, [Discarded { id: "one".to_owned(), user_id: "ada".to_owned() }]);
-    store.upkeep().forget(&marked[0]).await.unwrap();
-    assert_eq!(store.upkeep().discarded(lapsed).await.unwrap(), []);
 }
 
 async fn old_outputs_retire_by_role(store: Store) {
@@ -326,7 +230,7 @@ async fn voices_belong_to_their_owner(store: Store) {
     assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 1);
     // Without a recording there is no voice, and nobody takes another one's.
     let stolen = his.add_voice(&own_voice("a", "anna"), 9, &entry()).await;
-    assert!(matches!(stolen, Err(StoreError::ReservationGone)), "{stolen:?}");
+    assert!(matches!(stolen, Err(StoreError::RecordingGone)), "{stolen:?}");
     assert_eq!(hers.add_voice(&own_voice("a", "anna"), 9, &entry()).await.unwrap(), VoiceChange::Done);
     assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap(), []);
     assert_eq!(hers.voice("a").await.unwrap(), Some(own_voice("a", "anna")));

@@ -27,28 +27,6 @@ impl<'a> Upkeep<'a> {
         Self { store }
     }
 
-    /// Drops reservations that lapse until `until_ms` and marks what audio they may have left. Returns how many;
-    /// call again while it is not 0.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn lapse_reservations(&self, until_ms: i64, now_ms: i64) -> Result<usize, StoreError> {
-        const LAPSED: &str = "SELECT id, user_id FROM reservations WHERE expires_at <= $1 LIMIT $2";
-        Ok(in_transaction!(&self.store.writer, transaction => {
-            let lapsed: Vec<Discarded> =
-                sqlx::query_as(LAPSED).bind(until_ms).bind(STEP).fetch_all(&mut *transaction).await?;
-            let mut audits = Vec::with_capacity(lapsed.len());
-            for Discarded { id, user_id } in &lapsed {
-                sqlx::query("DELETE FROM reservations WHERE id = $1").bind(id).execute(&mut *transaction).await?;
-                discard!(&mut *transaction, id, user_id, now_ms);
-                let audit = AuditEntry::of_system(now_ms, "generate").on(id).by(user_id);
-                audits.push(AuditEntry { result: "lapsed", ..audit });
-            }
-            insert_audits!(&mut *transaction, &audits);
-            lapsed.len()
-        }))
-    }
-
     /// Removes outputs of users of `role` that were made before `before_ms`, and marks their
     /// audio. The role is the one the account has now; users of other issuers have the role with
     /// which they made the output. Returns how many; call again while it is not 0.
@@ -97,13 +75,28 @@ impl<'a> Upkeep<'a> {
         Ok(())
     }
 
-    /// Drops usage of days before `day`; nothing reads it any more.
+    /// Forgets jobs that ended before `before_ms`, with their idempotency keys. Returns how many;
+    /// call again while it is not 0.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn forget_jobs(&self, before_ms: i64) -> Result<u64, StoreError> {
+        const SQL: &str = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE ended_at < $1 LIMIT $2)";
+        Ok(on_db!(&self.store.writer, pool => {
+            sqlx::query(SQL).bind(before_ms).bind(STEP).execute(pool).await?.rows_affected()
+        }))
+    }
+
+    /// Drops usage and books of days before `day`; nothing reads them any more.
     ///
     /// # Errors
     /// The database failed.
     pub async fn forget_usage_before(&self, day: &str) -> Result<(), StoreError> {
-        const SQL: &str = "DELETE FROM daily_usage WHERE day < $1";
-        on_db!(&self.store.writer, pool => { sqlx::query(SQL).bind(day).execute(pool).await?; });
+        in_transaction!(&self.store.writer, transaction => {
+            for sql in ["DELETE FROM daily_usage WHERE day < $1", "DELETE FROM deliveries WHERE day < $1"] {
+                sqlx::query(sql).bind(day).execute(&mut *transaction).await?;
+            }
+        });
         Ok(())
     }
 }

@@ -106,7 +106,7 @@ impl Owned<'_> {
     /// Otherwise the recording stays marked for removal.
     ///
     /// # Errors
-    /// [`StoreError::ReservationGone`] if the mark is gone, and the recording with it; the
+    /// [`StoreError::RecordingGone`] if the mark is gone, and the recording with it; the
     /// database failed.
     pub async fn add_voice(&self, voice: &OwnVoice, most: u32, audit: &AuditEntry) -> Result<VoiceChange, StoreError> {
         let mut tries = 0;
@@ -135,7 +135,7 @@ impl Owned<'_> {
             } else if let Some(slot) = slot {
                 let unmarked = sqlx::query(UNMARK).bind(&voice.id).bind(owner).execute(&mut *transaction).await?;
                 if unmarked.rows_affected() != 1 {
-                    return Err(StoreError::ReservationGone);
+                    return Err(StoreError::RecordingGone);
                 }
                 sqlx::query(ADD)
                     .bind(&voice.id)

@@ -253,6 +253,9 @@ fn compile_role(name: &str, role: &Role, salt: &str) -> Result<CompiledRole, Pol
             return Err(refuse(format!("{at}/{field}"), "must be at least 1"));
         }
     }
+    if !(1..=1000).contains(&role.weight) {
+        return Err(refuse(format!("{at}/weight"), "must be 1 to 1000"));
+    }
     if role.in_flight == Some(0) {
         return Err(refuse(format!("{at}/in_flight"), "must be at least 1; leave it out for no bound"));
     }
@@ -267,7 +270,10 @@ fn compile_role(name: &str, role: &Role, salt: &str) -> Result<CompiledRole, Pol
         rate: compile_rate(role.requests.per_minute, role.requests.burst, &format!("{at}/requests"))?,
         body_bytes: u64::from(role.body_kb) * 1024,
         in_flight: role.in_flight,
-        quota_scope: format!("{salt}quota {name} {} {}", role.characters_per_day, role.generations_per_day),
+        quota_scope: format!(
+            "{salt}quota {name} {} {} {:?}",
+            role.characters_per_day, role.generations_per_day, role.audio_seconds_per_day
+        ),
     })
 }
 

@@ -31,8 +31,9 @@ fn full() -> Value {
         "roles": {
             "free": {
                 "requests": {"per_minute": 30, "burst": 10}, "body_kb": 256, "in_flight": 8, "jobs_running": 1,
-                "characters_per_request": 500, "characters_per_day": 5000, "generations_per_day": 50,
-                "storage_mb": 200, "retention_days": 7, "voices": 2, "second_factor": true, "share_links": 5
+                "jobs_queued": 5, "weight": 1, "characters_per_request": 500, "characters_per_day": 5000,
+                "generations_per_day": 50, "audio_seconds_per_day": 600, "storage_mb": 200, "retention_days": 7,
+                "voices": 2, "second_factor": true, "share_links": 5
             },
             "premium": {
                 "requests": {"per_minute": 60, "burst": 20}, "body_kb": 256, "jobs_running": 1,
@@ -206,6 +207,8 @@ fn roles_and_their_limits() {
     assert_eq!(said("/roles/free/requests/burst", json!(5)), ["free: burst 10 → 5"]);
     assert_eq!(said("/roles/free/in_flight", Value::Null), ["free: requests at the same time 8 → no bound"]);
     assert_eq!(said("/roles/free/storage_mb", json!(100)), ["free: storage 200 → 100 MiB"]);
+    assert_eq!(said("/roles/free/weight", json!(2)), ["free: share of the engine 1 → 2"]);
+    assert_eq!(said("/roles/free/audio_seconds_per_day", Value::Null), ["free: audio 600 seconds per day → no bound"]);
     assert_eq!(
         said("/roles/gold", full()["roles"]["free"].clone()),
         ["role gold added (requests 30 per minute, burst 10)"]

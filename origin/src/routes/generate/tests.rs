@@ -1,8 +1,9 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::test_app::{ADA, BOB, Mood, TestApp};
+use crate::test_app::{ADA, BOB, Mood, Reply, TestApp};
 use crate::upkeep;
 
 #[tokio::test]
@@ -45,6 +46,10 @@ async fn wrong_requests_are_explained_and_cost_nothing() {
         (json!({"text": "x", "project_id": ""}), "project_id must be"),
         (json!({"text": "x", "colour": "red"}), "unknown field `colour`"),
         (json!({"text": "x", "format": "aac"}), "must be one of wav, pcm, flac, opus, mp3"),
+        (
+            json!({"text": "x", "format": "flac", "stream": true}),
+            "While it is made, audio comes as one of wav, pcm, opus, mp3",
+        ),
         (json!({"voice": "first"}), "missing field `text`"),
     ] {
         let reply = app.generate(ADA, body).await;
@@ -54,6 +59,8 @@ async fn wrong_requests_are_explained_and_cost_nothing() {
     assert_nothing_is_left(&app).await;
     let made = app.generate(ADA, json!({"text": "x", "format": "mp3"})).await.json();
     assert_eq!(made["audio_url"], format!("/download/{}?format=mp3", made["id"].as_str().unwrap()));
+    let jobs = app.get(ADA, "/api/jobs").await.json();
+    assert_eq!(jobs["jobs"][0]["audio_url"], made["audio_url"]);
     let alias = app.generate(ADA, json!({"text": "é".repeat(500), "voice_type": "second"})).await.json();
     assert_eq!((&alias["voice"], &alias["characters"]), (&json!("second"), &json!(500)));
 }
@@ -134,85 +141,168 @@ async fn quotas_are_told_apart() {
     assert!(full.json()["detail"].as_str().unwrap().contains("Delete something"), "{full:?}");
 }
 
-/// Waits until so many reservations of Ada are under way.
-async fn until_waiting(app: &TestApp, count: usize) {
-    for _ in 0..500 {
-        if app.app.tasks.len() == count {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("{} generations are under way", app.app.tasks.len());
+/// A generation on its way; it waits until the test lets the engine speak.
+fn begin(app: &Arc<TestApp>, user: &'static str, text: &str) -> tokio::task::JoinHandle<Reply> {
+    let (app, body) = (Arc::clone(app), json!({"text": text}));
+    tokio::spawn(async move { app.generate(user, body).await })
 }
 
 #[tokio::test]
-async fn no_more_run_at_a_time_than_the_role_allows() {
-    let app = Arc::new(TestApp::new().await);
+async fn what_exceeds_the_role_waits_and_then_is_refused() {
+    let app = TestApp::with_policy(|policy| policy["roles"]["free"]["jobs_queued"] = json!(1)).await;
+    let app = Arc::new(app);
     app.set_mood(Mood::Wait);
-    let running = tokio::spawn({
-        let app = Arc::clone(&app);
-        async move { app.generate(ADA, json!({"text": "hello"})).await }
-    });
-    until_waiting(&app, 1).await;
-    let second = app.generate(ADA, json!({"text": "hello"})).await;
-    assert_eq!((second.status.as_u16(), second.code().as_str()), (429, "concurrency_exceeded"));
-    assert_eq!(second.header("retry-after"), "1");
-    app.engine.gate.add_permits(2);
-    assert_eq!(running.await.unwrap().status.as_u16(), 200);
-    assert_eq!(app.generate(ADA, json!({"text": "hello"})).await.status.as_u16(), 200);
+    let running = begin(&app, ADA, "one");
+    app.until_jobs(0, 1).await;
+    let queued = begin(&app, ADA, "two");
+    app.until_jobs(1, 1).await;
+    let third = app.generate(ADA, json!({"text": "three"})).await;
+    assert_eq!((third.status.as_u16(), third.code().as_str()), (429, "concurrency_exceeded"));
+    assert_eq!(third.header("retry-after"), "1");
+    // Somebody else has a slot of the engine meanwhile.
+    let others = begin(&app, BOB, "four");
+    app.until_jobs(1, 2).await;
+    app.engine.gate.add_permits(3);
+    for reply in [running, queued, others] {
+        assert_eq!(reply.await.unwrap().status.as_u16(), 200);
+    }
+    app.assert_books_balance().await;
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_loses_nothing() {
     let app = Arc::new(TestApp::new().await);
     app.set_mood(Mood::Wait);
-    let leaving = tokio::spawn({
-        let app = Arc::clone(&app);
-        async move { app.generate(ADA, json!({"text": "hello"})).await }
-    });
-    until_waiting(&app, 1).await;
+    let leaving = begin(&app, ADA, "hello");
+    app.until_jobs(0, 1).await;
     leaving.abort();
     assert!(leaving.await.unwrap_err().is_cancelled());
     app.engine.gate.add_permits(1);
-    app.app.tasks.close();
-    app.app.tasks.wait().await;
+    app.until_jobs(0, 0).await;
     let history = app.get(ADA, "/api/outputs").await.json();
     assert_eq!(history["outputs"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]
-async fn a_killed_process_leaves_nothing_for_long() {
-    let app = TestApp::new().await;
+async fn a_killed_process_leaves_its_work_to_the_next() {
+    let app = Arc::new(TestApp::new().await);
     app.set_mood(Mood::Wait);
-    let mut request = Box::pin(app.generate(ADA, json!({"text": "hello"})));
-    let waiting = async {
-        until_waiting(&app, 1).await;
-    };
-    tokio::select! {
-        _ = &mut request => panic!("it should wait"),
-        () = waiting => {}
+    let request = begin(&app, ADA, "hello");
+    app.until_jobs(0, 1).await;
+    // As after a kill: the job stands, a half-written file lies there, nobody works. The engine
+    // holds the worker of before; what it will make counts no more.
+    let staging = app.app.settings.blobs_folder().join("staging");
+    std::fs::create_dir_all(&staging).unwrap();
+    let id = app.get(ADA, "/api/jobs").await.json()["jobs"][0]["id"].as_str().unwrap().to_owned();
+    std::fs::write(staging.join(format!("{id}.1")), "half").unwrap();
+    while app.engine.came.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
     }
-    // As after a kill: the reservation stands, a half-written file lies there, nobody works.
-    let folder = app.app.settings.blobs_folder().join("users").join(ADA);
-    std::fs::create_dir_all(&folder).unwrap();
-    let id = reserved_id(&app).await;
-    std::fs::write(folder.join(format!("{id}.wav#1")), "half").unwrap();
+    app.set_mood(Mood::Speak(10));
     upkeep::recover(&app.app).await.unwrap();
-    app.app.clock.advance(60_000);
-    upkeep::once(&app.app).await.unwrap();
-    assert_nothing_is_left(&app).await;
-    // Had it been alive after all, it could not book any more.
+    assert_eq!(request.await.unwrap().json()["id"], json!(id));
     app.engine.gate.add_permits(1);
-    assert_eq!(request.await.code(), "internal");
-    app.app.clock.advance(60_000);
-    upkeep::once(&app.app).await.unwrap();
-    assert_nothing_is_left(&app).await;
+    app.app.tasks.close();
+    app.app.tasks.wait().await;
+    assert_eq!((app.audio_files().len(), std::fs::read_dir(&staging).unwrap().count()), (1, 0));
+    assert_eq!(app.get(ADA, "/api/me/usage").await.json()["generations"]["used"], 1);
+    app.assert_books_balance().await;
 }
 
-async fn reserved_id(app: &TestApp) -> String {
-    let path = app.app.settings.database_file();
-    let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
-    sqlx::query_scalar("SELECT id FROM reservations").fetch_one(&pool).await.unwrap()
+#[tokio::test]
+async fn whoever_prefers_gets_the_job_at_once() {
+    let app = TestApp::new().await;
+    app.set_mood(Mood::Wait);
+    let mut request = app.request("POST", "/api/generate", Some((ADA, "free")), Some(&json!({"text": "hello"})));
+    request.headers_mut().insert("prefer", "wait=5, Respond-Async; x=1".parse().unwrap());
+    let reply = app.send(request).await;
+    assert_eq!((reply.status.as_u16(), reply.header("preference-applied")), (202, "respond-async"));
+    let job = &reply.json()["job"];
+    assert_eq!(reply.header("location"), job["url"]);
+    app.engine.gate.add_permits(1);
+    app.until_jobs(0, 0).await;
+    let ended = app.get(ADA, job["url"].as_str().unwrap()).await.json();
+    assert_eq!((&ended["state"], &ended["id"]), (&json!("done"), &job["id"]));
+    assert_eq!(app.get(ADA, ended["audio_url"].as_str().unwrap()).await.status.as_u16(), 200);
+}
+
+async fn keyed(app: &TestApp, key: &str, body: &Value) -> Reply {
+    let mut request = app.request("POST", "/api/generate", Some((ADA, "free")), Some(body));
+    request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+    app.send(request).await
+}
+
+#[tokio::test]
+async fn the_same_key_makes_it_once() {
+    let app = Arc::new(TestApp::new().await);
+    app.set_mood(Mood::Wait);
+    let body = json!({"text": "hello", "speed": 1.0});
+    let cut = tokio::spawn({
+        let (app, body) = (Arc::clone(&app), body.clone());
+        async move { keyed(&app, "k", &body).await }
+    });
+    app.until_jobs(0, 1).await;
+    cut.abort();
+    // While the first one runs, and after it; what means the same is the same.
+    let again = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { keyed(&app, "k", &json!({"text": " hello"})).await }
+    });
+    app.engine.gate.add_permits(9);
+    let (first, later) = (again.await.unwrap(), keyed(&app, "k", &body).await);
+    assert_eq!((first.status.as_u16(), &first.body), (200, &later.body));
+    let other = keyed(&app, "k", &json!({"text": "bye"})).await;
+    assert_eq!((other.status.as_u16(), other.code().as_str()), (409, "idempotency_conflict"));
+    let encoded = keyed(&app, "k", &json!({"text": "hello", "format": "mp3"})).await;
+    assert_eq!(encoded.code(), "idempotency_conflict");
+    let live = keyed(&app, "k", &json!({"text": "hello", "stream": true})).await;
+    assert_eq!(live.code(), "idempotency_conflict");
+    // Even when it has been deleted since, it is not made twice.
+    assert_eq!(
+        app.delete(ADA, &format!("/api/outputs/{}", first.json()["id"].as_str().unwrap())).await.status.as_u16(),
+        204
+    );
+    assert_eq!(keyed(&app, "k", &body).await.body, first.body);
+    assert_eq!(app.get(ADA, "/api/me/usage").await.json()["generations"]["used"], 1);
+    // Tomorrow the key is forgotten.
+    app.app.clock.advance(86_400_001);
+    upkeep::once(&app.app).await.unwrap();
+    assert_ne!(keyed(&app, "k", &body).await.json()["id"], first.json()["id"]);
+    for bad in ["", &"x".repeat(256)] {
+        assert_eq!(keyed(&app, bad, &body).await.code(), "request_invalid");
+    }
+    assert_eq!(keyed(&app, &"x".repeat(255), &body).await.status.as_u16(), 200);
+    app.assert_books_balance().await;
+}
+
+#[tokio::test]
+async fn a_failure_frees_its_key() {
+    let app = TestApp::new().await;
+    let body = json!({"text": "hello"});
+    app.set_mood(Mood::Unavailable);
+    assert_eq!(keyed(&app, "k", &body).await.code(), "engine_unavailable");
+    app.set_mood(Mood::Speak(10));
+    assert_eq!(keyed(&app, "k", &body).await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_told_so() {
+    let mut app = TestApp::new().await;
+    app.settings_mut().queue.wait_seconds = 0;
+    let app = Arc::new(app.with_router());
+    app.set_mood(Mood::Wait);
+    // Whoever said not to wait is left alone.
+    let mut running = app.request("POST", "/api/generate", Some((ADA, "free")), Some(&json!({"text": "one"})));
+    running.headers_mut().insert("prefer", "respond-async".parse().unwrap());
+    assert_eq!(app.send(running).await.status.as_u16(), 202);
+    app.until_jobs(0, 1).await;
+    let reply = app.generate(ADA, json!({"text": "two"})).await;
+    assert_eq!((reply.status.as_u16(), reply.code().as_str()), (503, "overloaded"));
+    assert_eq!(reply.header("retry-after"), "5");
+    app.engine.gate.add_permits(1);
+    app.until_jobs(0, 0).await;
+    assert_eq!(app.audio_files().len(), 1);
+    app.assert_books_balance().await;
 }
 
 #[tokio::test]

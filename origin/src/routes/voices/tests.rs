@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
@@ -204,14 +206,27 @@ async fn deleting_takes_the_recording_along() {
 
 #[tokio::test]
 async fn a_voice_that_goes_while_its_text_waits_is_an_error_that_costs_nothing() {
-    let app = TestApp::new().await;
+    let app = Arc::new(TestApp::new().await);
     let id = added(&app, ADA, "a").await["id"].as_str().unwrap().to_owned();
     app.set_mood(Mood::Wait);
-    let caller = crate::test_app::caller(ADA, "free");
-    assert!(crate::voices::reference(&app.app, &caller, &id).await.unwrap().is_some());
+    let begin = |voice: &str| {
+        let (app, body) = (Arc::clone(&app), json!({"text": "x", "voice": voice}));
+        tokio::spawn(async move { app.generate(ADA, body).await })
+    };
+    let running = begin("first");
+    app.until_jobs(0, 1).await;
+    let waiting = begin(&id);
+    app.until_jobs(1, 1).await;
     app.delete(ADA, &format!("/api/voices/{id}")).await;
-    let gone = crate::voices::reference(&app.app, &caller, &id).await.err().unwrap();
-    assert_eq!(gone.problem.detail, "The voice is not there any more.");
+    app.engine.gate.add_permits(2);
+    assert_eq!(running.await.unwrap().status, StatusCode::OK);
+    let gone = waiting.await.unwrap();
+    assert_eq!(
+        (gone.code().as_str(), &gone.json()["detail"]),
+        ("request_invalid", &json!("The voice is not there any more."))
+    );
+    assert_eq!(app.get(ADA, "/api/me/usage").await.json()["generations"]["used"], 1);
+    app.assert_books_balance().await;
 }
 
 #[tokio::test]

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::audit::verify;
 use crate::invitations::Terms;
+use crate::store::tests::jobs::GENEROUS;
 use crate::store::tests::{contract, run_sql};
 use crate::store::{
-    Added, AuditFilter, Export, Limits, Login, NewPolicy, Output, OwnVoice, PersonalToken, Reservation, Reserved,
-    RevocationRecord, ShareLink, Shared, User, VoiceChange, Whose, on_db,
+    Added, AuditFilter, Enqueued, Export, Login, NewJob, NewPolicy, Output, OwnVoice, PersonalToken, RevocationRecord,
+    ShareLink, Shared, User, VoiceChange, Whose, on_db,
 };
 use crate::test_app::{NOW_MS, caller};
 
@@ -138,8 +139,6 @@ async fn fill(store: &Store, zoe: &crate::caller::Caller) {
 
 async fn nothing_is_left_of_a_user(store: Store) {
     const MARKS: [&str; 3] = ["id-of-zoe", "name-of-zoe", "words of zoe"];
-    const LIMITS: Limits =
-        Limits { running: 9, characters: 999, generations: 9, storage_bytes: 1 << 40, bytes_per_character: 1 };
     let (zoe, other) = (caller("id-of-zoe", "free"), caller("id-of-tom", "free"));
     let audit = |action| AuditEntry::of_system(NOW_MS, action).by("id-of-zoe");
     let user = User {
@@ -152,8 +151,19 @@ async fn nothing_is_left_of_a_user(store: Store) {
     };
     store.accounts().add(&user, &audit("register")).await.unwrap();
     let make = async |owner: &crate::caller::Caller, id: &str, is_completed: bool| {
-        let wanted = Reservation { id: id.to_owned(), characters: 1, now_ms: NOW_MS, expires_at: NOW_MS + 999 };
-        assert_eq!(store.of(owner).reserve(&wanted, &LIMITS).await.unwrap(), Reserved::Granted);
+        let wanted = NewJob {
+            id: id.to_owned(),
+            request: "words of zoe".to_owned(),
+            fingerprint: "words of zoe".to_owned(),
+            key: Some(format!("words of zoe: {id}")),
+            characters: 1,
+            day: "2026-11-23".to_owned(),
+            pinned_to: None,
+            lease_until: NOW_MS,
+        };
+        let asked = owner.audit(&crate::clock::Clock::standing(NOW_MS), "generate", "queued");
+        assert_eq!(store.of(owner).enqueue(&wanted, &GENEROUS, &asked).await.unwrap(), Enqueued::Queued);
+        let claimed = store.queue().claim("worker", |_| 9, NOW_MS, NOW_MS + 999).await.unwrap().unwrap();
         let output = Output {
             id: id.to_owned(),
             text: "words of zoe".to_owned(),
@@ -169,7 +179,7 @@ async fn nothing_is_left_of_a_user(store: Store) {
         };
         if is_completed {
             let audit = owner.audit(&crate::clock::Clock::standing(NOW_MS), "generate", "ok").about_text(&output.text);
-            store.of(owner).complete(&output, &audit).await.unwrap();
+            assert!(store.of(owner).complete(&claimed, &output, "words of zoe", &audit).await.unwrap());
         }
     };
     make(&zoe, "kept", true).await;
@@ -178,6 +188,7 @@ async fn nothing_is_left_of_a_user(store: Store) {
     store.of(&zoe).delete_output("deleted", &audit("delete")).await.unwrap();
     assert!(store.of(&zoe).begin_export("export", NOW_MS + 1, &audit("export")).await.unwrap());
     assert!(!store.of(&zoe).begin_export("other", NOW_MS + 1, &audit("export")).await.unwrap());
+    store.of(&zoe).set_time_zone("Asia/Shanghai").await.unwrap();
     fill(&store, &zoe).await;
     let link = ShareLink {
         id: "link".to_owned(),

@@ -1,0 +1,127 @@
+//! Audio on its way to the disk, a piece at a time: memory holds one piece, whatever the length.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::BlobError;
+use crate::engine::wav;
+use crate::files::PRIVATE;
+use crate::hash::sha256_hex_of;
+
+/// A WAV file that is being written. Dropped before [`Staged::finish`], it is gone.
+pub struct Staged {
+    file: tokio::fs::File,
+    path: Leftover,
+    target: PathBuf,
+    pcm_bytes: u64,
+}
+
+/// What is on the disk at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Size of the file.
+    pub bytes: u64,
+    /// Size of its PCM.
+    pub pcm_bytes: u64,
+    /// SHA-256 of the file as it was read back, hexadecimal.
+    pub sha256: String,
+}
+
+/// A file that is removed when nobody wants it any more.
+struct Leftover(PathBuf);
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        // What stays behind here is removed with the mark of its output.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Staged {
+    pub(super) async fn open(path: PathBuf, target: PathBuf) -> io::Result<Self> {
+        let path = Leftover(path);
+        let place = path.0.clone();
+        let file = blocking(move || {
+            make_folder(&place)?;
+            let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(&place)?;
+            // The length is known at the end; until then there is room for the header.
+            file.write_all(&[0; wav::HEADER_BYTES])?;
+            Ok(file)
+        });
+        Ok(Self { file: tokio::fs::File::from_std(file.await?), path, target, pcm_bytes: 0 })
+    }
+
+    /// The same file for those who listen; its PCM begins behind the header.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn reader(&self) -> Result<Arc<File>, BlobError> {
+        Ok(Arc::new(File::open(&self.path.0)?))
+    }
+
+    /// How much PCM there is.
+    pub fn pcm_bytes(&self) -> u64 {
+        self.pcm_bytes
+    }
+
+    /// Adds PCM. It can be read when this returns.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`], or the disk failed.
+    pub async fn write(&mut self, pcm: &[u8]) -> Result<(), BlobError> {
+        self.file.write_all(pcm).await?;
+        self.file.flush().await?;
+        self.pcm_bytes += pcm.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the header and gives the file its name. It is whole and on the disk when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`BlobError::Full`], too much for a WAV file, or the disk failed. There is no file then.
+    pub async fn finish(self, sample_rate: u32) -> Result<Stored, BlobError> {
+        let Self { file, path, target, pcm_bytes } = self;
+        let mut file = file.into_std().await;
+        let stored = blocking(move || {
+            let header = usize::try_from(pcm_bytes).ok().and_then(|bytes| wav::header(bytes, sample_rate));
+            let header = header.ok_or_else(|| io::Error::other("too long for a WAV file"))?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(&header)?;
+            file.sync_all()?;
+            // What will be served is what was read back, not what was meant to be written.
+            file.seek(SeekFrom::Start(0))?;
+            let sha256 = sha256_hex_of(&mut file)?;
+            let bytes = file.metadata()?.len();
+            if bytes != header.len() as u64 + pcm_bytes {
+                return Err(io::Error::other("the file has another length than was written"));
+            }
+            make_folder(&target)?;
+            std::fs::rename(&path.0, &target)?;
+            sync_folder(&target)?;
+            Ok(Stored { bytes, pcm_bytes, sha256 })
+        });
+        Ok(stored.await?)
+    }
+}
+
+fn make_folder(file: &Path) -> io::Result<()> {
+    match file.parent() {
+        Some(folder) if !folder.is_dir() => DirBuilder::new().recursive(true).mode(0o700).create(folder),
+        _ => Ok(()),
+    }
+}
+
+/// A new name is on the disk when its folder is.
+fn sync_folder(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
