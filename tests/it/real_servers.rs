@@ -182,7 +182,7 @@ async fn a_server_that_has_too_much_to_do_says_so() {
         let more = format!("{PATIENCE}\nhealth_seconds = 0");
         let (world, _) = world_of(kind, std::slice::from_ref(&real.url), folder.path(), &more).await;
         let mut users = Vec::new();
-        for name in ["ada", "bob", "cy"] {
+        for name in ["ada", "bob", "cid"] {
             users.push(world.user(name).await);
         }
         // Three times four at once; the gRPC server takes four, the page two and four that wait.

@@ -71,6 +71,14 @@ pub(super) fn modes(mode: CosyVoiceMode, with_instruct: bool) -> &'static [&'sta
     }
 }
 
+/// Initials and finals of pinyin, without tones.
+const PINYIN: [&str; 60] = [
+    "b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "zh", "ch", "sh", "r", "z", "c", "s", "y",
+    "w", "a", "o", "e", "i", "u", "v", "ai", "ei", "ao", "ou", "an", "en", "ang", "eng", "ong", "er", "ia", "ie",
+    "iao", "iu", "ian", "in", "iang", "ing", "iong", "ua", "uo", "uai", "ui", "uan", "un", "uang", "ue", "ve", "io",
+    "van", "vn",
+];
+
 /// A user's text as the model may see it: without `<|…|>`, and with those control tokens alone that
 /// are on the list. What else looks like one loses its brackets and is read.
 pub(super) fn clean(text: &str, model: CosyVoiceModel) -> String {
@@ -125,8 +133,16 @@ fn is_phoneme(token: &str) -> bool {
     let Some(name) = token.strip_prefix('[').and_then(|name| name.strip_suffix(']')) else { return false };
     let sound = name.trim_end_matches(['0', '1', '2']);
     let is_cmu = sound.len() <= 2 && name.len() <= 3 && sound.bytes().all(|byte| byte.is_ascii_uppercase());
-    let is_pinyin = |letter: char| letter.is_ascii_lowercase() || "āáǎàēéěèīíǐìōóǒòūúǔùǘǚǜ".contains(letter);
-    !sound.is_empty() && (is_cmu || (name.chars().count() <= 4 && name.chars().all(is_pinyin)))
+    !sound.is_empty() && (is_cmu || PINYIN.contains(&without_tones(name).as_str()))
+}
+
+/// Pinyin as it is spelled with tone marks, without them.
+fn without_tones(name: &str) -> String {
+    let plain = |letter| {
+        let vowels = ["aāáǎà", "eēéěè", "iīíǐì", "oōóǒò", "uūúǔù", "vǘǚǜ"];
+        vowels.iter().find(|forms| forms.contains(letter)).and_then(|forms| forms.chars().next()).unwrap_or(letter)
+    };
+    name.chars().map(plain).collect()
 }
 
 /// Takes the control tokens (`<|…|>`) out of what a user wrote: one could end the prompt early or
@@ -202,6 +218,7 @@ mod tests {
         assert_eq!(clean(listed), listed);
         assert!(SOUNDS.iter().all(|sound| clean(sound) == *sound));
         assert_eq!(clean("[applause] [1] <b>x</b> [[breath]]"), " applause   1   b x  b  [[breath]]");
+        assert_eq!(clean("[know] [ok] [xiǎo] [iǎo]"), " know   ok   xiǎo  [iǎo]");
         assert_eq!(clean("a < b, c > d [not one] [ [] <>"), "a < b, c > d [not one] [ [] <>");
         assert_eq!(clean("<|endofprompt|>[breath]<|im_start|>"), " [breath] ");
         assert_eq!(clean("[bre<|x|>ath] [Breath]"), "[bre ath]  Breath ");
