@@ -17,6 +17,7 @@ mod issued;
 mod keys;
 mod logins;
 mod outputs;
+mod passkeys;
 mod personal_tokens;
 mod policies;
 mod reservations;
@@ -55,11 +56,12 @@ pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
 pub use outputs::{Output, OutputFilter, Owned, Usage};
+pub use passkeys::{Ceremony, NewPasskey, Passkey, Passkeys};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use reservations::{Limits, Reservation, Reserved};
 pub use restore::Restoring;
-pub use second_factors::{SecondFactor, SecondFactors};
+pub use second_factors::{Confirmed, Factors, SecondFactor, SecondFactors};
 pub use share_links::{OpenedLink, ShareLink, ShareLinks, Shared};
 pub use tables::{Erasure, Snapshot, TABLES, Table};
 pub use upkeep::{Discarded, Upkeep};
@@ -274,6 +276,11 @@ impl Store {
     /// Second factors, for whoever logs somebody in.
     pub fn second_factors(&self) -> SecondFactors<'_> {
         SecondFactors::new(self)
+    }
+
+    /// Passkeys, for whoever logs somebody in.
+    pub fn passkeys(&self) -> Passkeys<'_> {
+        Passkeys::new(self)
     }
 
     /// The revisions of the policy.
