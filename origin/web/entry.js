@@ -4,6 +4,7 @@
 import * as api from "./api.js";
 import { clearAlert, showAlert, showProblem } from "./alert.js";
 import { onLanguageChange, t } from "./i18n.js";
+import { canUsePasskeys, proved } from "./passkeys.js";
 import { SubmitButton } from "./submit-button.js";
 
 const form = document.getElementById("login-form");
@@ -15,6 +16,7 @@ const reveal = document.getElementById("password-reveal");
 const submitElement = document.getElementById("login-submit");
 const code = document.getElementById("login-code");
 const codeField = document.getElementById("login-code-field");
+const codeHint = document.getElementById("login-code-hint");
 const tablist = document.getElementById("entry-tabs");
 const usernameField = document.getElementById("username-field");
 const passwordLabel = document.querySelector("label[for=password]");
@@ -100,7 +102,8 @@ async function attempt() {
     if (mode === "reset") await reset(secret);
     const name = username.value.trim();
     if (mode === "register") await register(name, secret);
-    const account = await api.login(name, secret, asksForCode ? api.codeOf(code.value) : {});
+    // The code, or without one a passkey of the account.
+    const account = await proved((proof) => api.login(name, secret, proof), api.codeOf(code.value));
     password.value = "";
     askForCode(false);
     setRevealed(false);
@@ -143,9 +146,10 @@ function refuse(problem) {
     showAlert(() => [t("reset_gone")]);
     return;
   }
-  if (problem.code === "step_up_required") {
-    if (asksForCode) showAlert(() => [t("code_wrong")]);
-    askForCode(true);
+  if (problem.code === "step_up_required" || problem.code === "passkey") {
+    if (problem.code === "passkey") showProblem(problem);
+    else if (asksForCode) showAlert(() => [t("code_wrong")]);
+    askForCode(true, problem.passkey);
     code.select();
     return;
   }
@@ -171,9 +175,10 @@ function check() {
   return !mistakes.username && !mistakes.password;
 }
 
-function askForCode(asks) {
+function askForCode(asks, passkey = null) {
   asksForCode = asks;
   codeField.hidden = !asks;
+  codeHint.hidden = !passkey || !canUsePasskeys();
   if (!asks) code.value = "";
 }
 
