@@ -48,7 +48,7 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let mut response = outcome.unwrap_or_else(|_| Refusal::internal("a handler panicked").into_response());
     let refusal = refusal_of(&response);
     if let Some(refusal) = &refusal {
-        response = with_body(response, &refusal.problem, &request_id, is_openai);
+        response = with_body(response, refusal, &request_id, is_openai);
     }
     let user = response.extensions_mut().remove::<For>();
     add_headers(response.headers_mut(), &request_id);
@@ -102,7 +102,8 @@ fn refusal_of(response: &Response) -> Option<Arc<Refusal>> {
 }
 
 /// Writes the problem into the response; headers that the handler set stay.
-fn with_body(response: Response, problem: &Problem, request_id: &str, is_openai: bool) -> Response {
+fn with_body(response: Response, refusal: &Refusal, request_id: &str, is_openai: bool) -> Response {
+    let problem = &refusal.problem;
     let (mut parts, _) = response.into_parts();
     parts.status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in problem.headers() {
@@ -115,7 +116,7 @@ fn with_body(response: Response, problem: &Problem, request_id: &str, is_openai:
         parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return Response::from_parts(parts, Body::from(openai::error_body(problem, request_id)));
     }
-    Response::from_parts(parts, Body::from(problem.body(request_id)))
+    Response::from_parts(parts, Body::from(refusal.body(request_id)))
 }
 
 fn add_headers(headers: &mut HeaderMap, request_id: &str) {

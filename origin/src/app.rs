@@ -28,6 +28,7 @@ use crate::guessing::Guard;
 use crate::jobs::{self, Jobs};
 use crate::keys::Master;
 use crate::logins::Uses;
+use crate::passkeys::RelyingParty;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
@@ -49,8 +50,10 @@ pub struct App {
     pub passwords: Passwords,
     /// Bounds guesses at passwords.
     pub guard: Guard,
-    /// Encrypts the secrets of second factors.
+    /// Encrypts the secrets of one-time codes.
     pub vault: Master,
+    /// Whom passkeys are made for.
+    pub passkeys: RelyingParty,
     /// What those who opened a shared link show.
     pub passes: Passes,
     /// The policy in force.
@@ -168,6 +171,7 @@ impl App {
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
         let (guard, vault, passes) = (Guard::new(&master), master.child("second factors"), Passes::new(&master));
+        let passkeys = RelyingParty::new(&settings.public_url, &master);
         let door = Door::new(open_identity_keys(&settings)?);
         let blobs = open_blobs(&settings)?;
         let edge = EdgeConfig {
@@ -187,6 +191,7 @@ impl App {
             passwords,
             guard,
             vault,
+            passkeys,
             passes,
             policy,
             engine,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use gate::identity::KeyRing;
 use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
 
 use crate::accounts::{PasswordSettings, accept_password};
 use crate::engine::EngineSettings;
@@ -22,6 +23,9 @@ pub struct Settings {
     /// Where `/metrics`, `/healthz` and `/readyz` are. `COSYGATE_METRICS_ADDR`, default
     /// `127.0.0.1:9090`.
     pub metrics_addr: SocketAddr,
+    /// The origin under which browsers reach the edge: scheme, host and port. Passkeys are bound to
+    /// its host. `COSYGATE_PUBLIC_URL`, default `http://localhost:10000`.
+    pub public_url: Url,
     /// `postgres://…` or `sqlite://path`. `COSYGATE_DATABASE_URL`, default `cosygate.db` under
     /// the data folder.
     pub database_url: Option<Secret>,
@@ -67,6 +71,7 @@ impl Default for Settings {
             data: "./data".into(),
             origin_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
             metrics_addr: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            public_url: usual_public_url(),
             database_url: None,
             region: "local".to_owned(),
             admin_password: None,
@@ -100,6 +105,11 @@ impl Default for QueueSettings {
     fn default() -> Self {
         Self { length: 1000, wait_seconds: 60 }
     }
+}
+
+#[expect(clippy::expect_used, reason = "a constant; every test would fail")]
+fn usual_public_url() -> Url {
+    Url::parse("http://localhost:10000").expect("an address")
 }
 
 /// A value that is never printed.
@@ -163,6 +173,7 @@ impl Settings {
         override_with(&mut self.data, "COSYGATE_DATA", &set)?;
         override_with(&mut self.origin_addr, "COSYGATE_ORIGIN_ADDR", &set)?;
         override_with(&mut self.metrics_addr, "COSYGATE_METRICS_ADDR", &set)?;
+        override_with(&mut self.public_url, "COSYGATE_PUBLIC_URL", &set)?;
         override_with(&mut self.region, "COSYGATE_REGION", &set)?;
         override_with(&mut self.filter_wasm, "COSYGATE_FILTER_WASM", &set)?;
         override_with(&mut self.drain_seconds, "COSYGATE_DRAIN_SECONDS", &set)?;
@@ -203,6 +214,14 @@ impl Settings {
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.data.as_os_str().is_empty() {
             return Err(wrong("data", "must name a folder"));
+        }
+        let url = &self.public_url;
+        let is_origin = url.has_host() && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !is_origin || url.username() != "" || url.password().is_some() {
+            return Err(wrong(
+                "public_url",
+                "must be http:// or https://, a host and perhaps a port, and nothing else",
+            ));
         }
         if !gate::policy::is_plain_name(&self.region) {
             return Err(wrong("region", "must be 1 to 64 of a-z, 0-9, _ and -"));
@@ -330,6 +349,7 @@ mod tests {
         assert_eq!(settings.engine.queue_length, 5);
         assert_eq!(settings.origin_addr.port(), 1);
         assert_eq!(settings.policy_file(), Path::new("./data/policy.json"));
+        assert_eq!(settings.public_url.as_str(), "http://localhost:10000/");
     }
 
     #[test]
@@ -345,6 +365,13 @@ mod tests {
             ("", &[("COSYGATE_DATABASE_URL", "mysql://h")], "database_url"),
             ("[passwords]\nlength = 7", &[], "passwords: length"),
             ("region = \"a b\"", &[], "region"),
+            ("", &[("COSYGATE_PUBLIC_URL", "speech.example.org")], "COSYGATE_PUBLIC_URL"),
+            ("public_url = \"ftp://speech.example.org\"", &[], "public_url"),
+            ("public_url = \"https://speech.example.org/page\"", &[], "public_url"),
+            ("public_url = \"https://speech.example.org?\"", &[], "public_url"),
+            ("public_url = \"https://speech.example.org#\"", &[], "public_url"),
+            ("public_url = \"https://ada@speech.example.org\"", &[], "public_url"),
+            ("public_url = \"https://:secret@speech.example.org\"", &[], "public_url"),
             ("token_lifetime_seconds = 0", &[], "token_lifetime_seconds"),
             ("login_lifetime_seconds = 0", &[], "login_lifetime_seconds"),
         ] {

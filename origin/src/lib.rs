@@ -62,6 +62,8 @@ pub mod logins;
 pub mod metrics_listener;
 /// The dialect of `/v1`.
 pub mod openai;
+/// Key pairs on devices of users (WebAuthn).
+pub mod passkeys;
 /// The control plane: the policy and its revisions.
 pub mod policy;
 /// Exporting and erasing what is a user's.
@@ -78,7 +80,7 @@ pub mod revocation;
 pub mod routes;
 /// The door: only what an edge sealed comes in.
 pub mod seal;
-/// One-time codes beside the password.
+/// One-time codes and passkeys beside the password.
 pub mod second_factor;
 /// Links to outputs for people without an account.
 pub mod shares;

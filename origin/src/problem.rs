@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use gate::{Code, Problem};
+use serde_json::{Map, Value};
 
 use crate::blobs::BlobError;
 use crate::policy::CenterError;
@@ -16,6 +17,8 @@ use crate::store::{PublishError, StoreError};
 pub struct Refusal {
     /// What the client is told.
     pub problem: Box<Problem>,
+    /// What the client is told besides (RFC 9457, section 3.2).
+    pub members: Map<String, Value>,
     /// Internal text, never sent.
     pub cause: Option<String>,
 }
@@ -51,11 +54,28 @@ impl Refusal {
         self.cause = Some(cause.to_string());
         self
     }
+
+    /// Adds members to the problem, none of which it has already.
+    pub fn with(mut self, members: Map<String, Value>) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// The body, as `application/problem+json`.
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
+        let body = self.problem.body(request_id);
+        if self.members.is_empty() {
+            return body;
+        }
+        let mut members: Map<String, Value> = serde_json::from_slice(&body).unwrap_or_default();
+        members.extend(self.members.clone());
+        serde_json::to_vec(&members).unwrap_or(body)
+    }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), cause: None }
+        Self { problem: Box::new(problem), members: Map::new(), cause: None }
     }
 }
 

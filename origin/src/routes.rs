@@ -25,6 +25,7 @@ mod openai_voices;
 mod output;
 mod outputs;
 mod page;
+mod passkeys;
 mod password;
 mod refresh;
 mod register;
@@ -71,6 +72,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/me/step-up", post(step_up::handler))
         .route("/api/me/totp", post(totp::offer).delete(totp::remove))
         .route("/api/me/totp/confirm", post(totp::confirm))
+        .route("/api/me/passkeys", get(passkeys::list).post(passkeys::offer))
+        .route("/api/me/passkeys/confirm", post(passkeys::confirm))
+        .route("/api/me/passkeys/{id}", delete(passkeys::remove))
         .route("/api/me/usage", get(usage::handler))
         .route("/api/me/export", get(export::get).post(export::post))
         .route("/api/me/export/file", get(export::file))

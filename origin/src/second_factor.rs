@@ -1,9 +1,9 @@
-//! The second factor: one-time codes of an authenticator app (TOTP, RFC 6238), and the recovery
-//! codes that stand in for them.
+//! The second factor: one-time codes of an authenticator app (TOTP, RFC 6238), passkeys
+//! ([`crate::passkeys`]), and the recovery codes that stand in for either.
 //!
 //! ```text
-//! offered ──a code──► counts ──► login: password, then a code or a recovery code, each once
-//!                       └── removed by its user (password and code), or by the operator
+//! offered ──a code──► counts ──► login: password, then a code, a passkey or a recovery code
+//!                       └── removed by its user (password and one of these), or by the operator
 //! ```
 //!
 //! Where the policy demands one for a role, whoever has none logs in with the role [`ENROL_ROLE`],
@@ -14,13 +14,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gate::{Code, Problem};
 use qrcode::QrCode;
 use qrcode::render::svg;
+use serde_json::{Map, Value};
 use totp_rs::{Builder, Secret, Totp};
+use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::guessing;
 use crate::hash::sha256_hex;
+use crate::passkeys::{self, Asked};
 use crate::problem::Refusal;
-use crate::store::{AuditEntry, SecondFactor, StoreError, User};
+use crate::store::{AuditEntry, Factors, SecondFactor, StoreError, User};
 
 /// The role of a login that still lacks the second factor which its account needs.
 pub const ENROL_ROLE: &str = "enrol";
@@ -38,13 +42,15 @@ const MAX_CODE: usize = 64;
 /// Crockford's base 32, without letters that are taken for digits.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// What somebody typed.
+/// What somebody sent to prove a second factor; the first of it counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Given<'a> {
     /// A code of the authenticator app.
     pub totp: Option<&'a str>,
     /// A recovery code.
     pub recovery_code: Option<&'a str>,
+    /// What a passkey signed.
+    pub passkey: Option<&'a PublicKeyCredential>,
 }
 
 /// What came of it.
@@ -52,7 +58,7 @@ pub struct Given<'a> {
 pub enum Proof {
     /// The account has no second factor.
     None,
-    /// It has one, and nothing was typed.
+    /// It has one, and nothing was sent.
     Missing,
     /// It does not hold, or was used before.
     Wrong,
@@ -138,13 +144,13 @@ fn plain(code: &str) -> Option<String> {
     Some(code).filter(|code| code.len() <= MAX_CODE).map(|code| code.split_whitespace().collect())
 }
 
-/// Whether the account has a second factor that counts.
+/// What the account has of second factors that count; none if there is none.
 ///
 /// # Errors
 /// The database failed.
-pub async fn of_user(app: &App, user_id: &str) -> Result<Option<SecondFactor>, StoreError> {
-    let factor = app.store.second_factors().of_user(user_id).await?;
-    Ok(factor.filter(|factor| factor.confirmed_at.is_some()))
+pub async fn of_user(app: &App, user_id: &str) -> Result<Option<Factors>, StoreError> {
+    let factors = app.store.second_factors().factors(user_id).await?;
+    Ok(factors.since().is_some().then_some(factors))
 }
 
 /// The role that tokens of this user state now.
@@ -157,38 +163,75 @@ pub async fn role_of(app: &App, user: &User) -> Result<String, StoreError> {
     Ok(if lacks { ENROL_ROLE.to_owned() } else { user.role.clone() })
 }
 
-/// Looks at what somebody typed who has proved by a password or a token to be the user. A code that
-/// holds is used up. What is wrong is counted and audited.
+/// Looks at what somebody sent who has proved by a password or a token to be the user. What holds is
+/// used up. What is wrong is audited, and counted if it can be guessed.
 ///
 /// # Errors
 /// `429 rate_limited` if there were too many guesses.
 pub async fn prove(
     app: &App,
     user_id: &str,
+    asked: Asked,
     given: Given<'_>,
     audit: &(dyn Fn(&'static str) -> AuditEntry + Sync),
 ) -> Result<Proof, Refusal> {
-    let Some(factor) = of_user(app, user_id).await? else { return Ok(Proof::None) };
+    if of_user(app, user_id).await?.is_none() {
+        return Ok(Proof::None);
+    }
     let factors = app.store.second_factors();
-    let right = match (given.totp, given.recovery_code) {
-        (Some(code), _) => {
+    let is_right = match (given.totp, given.recovery_code, given.passkey) {
+        (Some(code), ..) => {
             let used = async {
+                let factor = factors.of_user(user_id).await?.filter(|factor| factor.confirmed_at.is_some());
+                let Some(factor) = factor else { return Ok(None) };
                 let Some(step) = step_of(app, user_id, &factor, code)? else { return Ok(None) };
                 Ok(factors.use_step(user_id, &factor.sealed, step).await?.then_some(()))
             };
-            guess(app, user_id, "one-time codes", audit, used).await?
+            guess(app, user_id, "one-time codes", audit, used).await?.is_some()
         }
-        (None, Some(code)) => {
+        (None, Some(code), _) => {
             let used = async {
                 let Some(code) = plain(code) else { return Ok(None) };
                 let audit = AuditEntry { action: "recovery_code", ..audit("ok") }.by(user_id);
                 Ok(factors.use_code(user_id, &hash(&code), &audit).await?.then_some(()))
             };
-            guess(app, user_id, "recovery codes", audit, used).await?
+            guess(app, user_id, "recovery codes", audit, used).await?.is_some()
         }
-        (None, None) => return Ok(Proof::Missing),
+        // A signature cannot be guessed, so there is nothing to count, and nobody to be kept waiting.
+        (None, None, Some(answer)) => {
+            let used = AuditEntry { action: "passkey", ..audit("ok") }.by(user_id);
+            let is_right = passkeys::prove(app, user_id, asked, answer, used).await?;
+            note(app, user_id, is_right, audit).await?;
+            is_right
+        }
+        (None, None, None) => return Ok(Proof::Missing),
     };
-    Ok(if right.is_some() { Proof::Right } else { Proof::Wrong })
+    Ok(if is_right { Proof::Right } else { Proof::Wrong })
+}
+
+/// Demands of somebody who is logged in whatever second factor the account has; false if it has none.
+/// `action` names in the audit what for.
+///
+/// # Errors
+/// `400 request_invalid` if it is missing or wrong, with what a passkey needs to prove it;
+/// `429 rate_limited` if there were too many guesses.
+pub async fn confirm(app: &App, caller: &Caller, action: &'static str, given: Given<'_>) -> Result<bool, Refusal> {
+    let audit = |result| caller.audit(&app.clock, action, result);
+    let detail = match prove(app, caller.user_id(), Asked::Inside, given, &audit).await? {
+        Proof::Right => return Ok(true),
+        Proof::None => return Ok(false),
+        Proof::Missing => "code is missing: the account has a second factor. Send totp, recovery_code or passkey.",
+        Proof::Wrong if given.totp.or(given.recovery_code).is_none() => "passkey does not hold, or was used before.",
+        Proof::Wrong => "code is wrong or was used before.",
+    };
+    let members = question(app, caller.user_id(), Asked::Inside).await?;
+    Err(Refusal::new(Code::RequestInvalid, detail).with(members))
+}
+
+/// What a refusal has besides (RFC 9457, section 3.2), so that a passkey can prove it next time.
+async fn question(app: &App, user_id: &str, asked: Asked) -> Result<Map<String, Value>, Refusal> {
+    let options = passkeys::ask(app, user_id, asked).await?;
+    Ok(options.map(|options| ("passkey".to_owned(), options)).into_iter().collect())
 }
 
 /// The time step of the first code of a secret that was offered, counted as a guess like any other.
@@ -217,25 +260,43 @@ async fn guess<T>(
     let buckets = [app.guard.code_bucket(kind, user_id)];
     guessing::count(app, &buckets, &audit("rate_limited").on_user(user_id), "codes").await?;
     let right = evaluated.await?;
-    match right {
-        Some(_) => app.store.guesses().give_back(&buckets).await?,
-        None => app.store.audit(&audit("token_invalid").on_user(user_id)).await?,
+    if right.is_some() {
+        app.store.guesses().give_back(&buckets).await?;
     }
-    let result = if right.is_some() { "ok" } else { "refused" };
-    metrics::counter!("cosygate_second_factors_total", "result" => result).increment(1);
+    note(app, user_id, right.is_some(), audit).await?;
     Ok(right)
 }
 
+/// Counts an attempt for the operator; one that was wrong is audited.
+async fn note(
+    app: &App,
+    user_id: &str,
+    is_right: bool,
+    audit: &(dyn Fn(&'static str) -> AuditEntry + Sync),
+) -> Result<(), StoreError> {
+    if !is_right {
+        app.store.audit(&audit("token_invalid").on_user(user_id)).await?;
+    }
+    let result = if is_right { "ok" } else { "refused" };
+    metrics::counter!("cosygate_second_factors_total", "result" => result).increment(1);
+    Ok(())
+}
+
 /// The answer to a right password without the second factor that goes with it; the challenge names
-/// what is missing (RFC 9470, section 3).
-pub fn demanded(proof: Proof) -> Refusal {
+/// what is missing (RFC 9470, section 3), and the body what a passkey needs to prove it.
+///
+/// # Errors
+/// The database failed.
+pub async fn demand(app: &App, user_id: &str, proof: Proof) -> Result<Refusal, Refusal> {
+    let members = question(app, user_id, Asked::AtLogin).await?;
     let detail = match proof {
-        Proof::Wrong => "The code is wrong or was used before.",
-        _ => "This account has a second factor. Send totp or recovery_code, too.",
+        Proof::Wrong => "What was sent as the second factor is wrong or was used before.",
+        _ if members.is_empty() => "This account has a second factor. Send totp or recovery_code, too.",
+        _ => "This account has a second factor. Send passkey, totp or recovery_code, too.",
     };
     let challenge = "Bearer realm=\"cosygate\", error=\"insufficient_user_authentication\", \
                      error_description=\"a second factor is needed\", acr_values=\"mfa\"";
-    Problem::new(Code::StepUpRequired, detail).challenge(challenge.to_owned()).into()
+    Ok(Refusal::from(Problem::new(Code::StepUpRequired, detail).challenge(challenge.to_owned())).with(members))
 }
 
 /// The answer to somebody who is logged in, and whose code does not hold.

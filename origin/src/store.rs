@@ -19,6 +19,7 @@ mod jobs;
 mod keys;
 mod logins;
 mod outputs;
+mod passkeys;
 mod personal_tokens;
 mod policies;
 mod queue;
@@ -59,11 +60,12 @@ pub use jobs::{Enqueued, Failure, Job, Limits, NewJob};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
 pub use outputs::{Output, OutputFilter, Owned, Usage, audio_ms};
+pub use passkeys::{Ceremony, NewPasskey, Passkey, Passkeys};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
 pub use queue::{Claimed, MAX_ATTEMPTS, Queue};
 pub use restore::Restoring;
-pub use second_factors::{SecondFactor, SecondFactors};
+pub use second_factors::{Confirmed, Factors, SecondFactor, SecondFactors};
 pub use share_links::{OpenedLink, ShareLink, ShareLinks, Shared};
 pub use tables::{Erasure, Snapshot, TABLES, Table};
 pub use upkeep::{Discarded, Upkeep};
@@ -278,6 +280,11 @@ impl Store {
     /// Second factors, for whoever logs somebody in.
     pub fn second_factors(&self) -> SecondFactors<'_> {
         SecondFactors::new(self)
+    }
+
+    /// Passkeys, for whoever logs somebody in.
+    pub fn passkeys(&self) -> Passkeys<'_> {
+        Passkeys::new(self)
     }
 
     /// The revisions of the policy.

@@ -26,6 +26,7 @@ use crate::caller::{Caller, Visit};
 use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::engine::{Abilities, Engine, EngineError, Reference, Sentences, Speech, Utterance, Voice};
+use crate::passkeys::RelyingParty;
 use crate::policy::BUILT_IN;
 use crate::store::Store;
 use crate::{books, routes};
@@ -266,6 +267,13 @@ impl TestApp {
     pub(crate) fn passwords_mut(&mut self, passwords: Passwords) {
         self.router = Router::new();
         Arc::get_mut(&mut self.app).unwrap().passwords = passwords;
+        self.router = routes::router(Arc::clone(&self.app));
+    }
+
+    /// Makes passkeys for another origin from now on.
+    pub(crate) fn passkeys_mut(&mut self, passkeys: RelyingParty) {
+        self.router = Router::new();
+        Arc::get_mut(&mut self.app).unwrap().passkeys = passkeys;
         self.router = routes::router(Arc::clone(&self.app));
     }
 

@@ -73,6 +73,7 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     app.store.control().forget_revocations(now_ms).await?;
     app.store.issued().forget(now_ms).await?;
     app.store.guesses().forget(now_ms).await?;
+    app.store.passkeys().forget(now_ms).await?;
     app.store.invitations().forget(now_ms).await?;
     while app.store.share_links().forget(now_ms).await? > 0 {}
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;

@@ -20,11 +20,12 @@ const renewable = ["token_missing", "token_expired", "token_revoked"];
 export class Problem extends Error {
   /**
    * `status` is 0 when no answer came. `code` is the server's, or one of `network`,
-   * `timeout`, `dropped`, `unreadable`. `retryAfter` is in seconds, 0 when not given.
+   * `timeout`, `dropped`, `unreadable`, `passkey`. `retryAfter` is in seconds, 0 when not given.
+   * `passkey` is what one would have to sign, if that would help.
    */
-  constructor({ status = 0, code, detail = "", requestId = "", retryAfter = 0 }) {
+  constructor({ status = 0, code, detail = "", requestId = "", retryAfter = 0, passkey = null }) {
     super(detail || code);
-    Object.assign(this, { status, code, detail, requestId, retryAfter });
+    Object.assign(this, { status, code, detail, requestId, retryAfter, passkey });
   }
 }
 
@@ -64,17 +65,24 @@ export const deleteVoice = (id) => patiently(() => send("DELETE", `/api/voices/$
 export const deleteOutput = (id) => patiently(() => send("DELETE", `/api/outputs/${encodeURIComponent(id)}`));
 
 /** Sets up a second factor: the secret is in the answer and nowhere else. */
-export const offerSecondFactor = (password) => send("POST", "/api/me/totp", { password });
+export const offerSecondFactor = (password, proof) => send("POST", "/api/me/totp", { password, ...proof });
 export const confirmSecondFactor = (totp) => send("POST", "/api/me/totp/confirm", { totp });
 export const removeSecondFactor = (password, code) => send("DELETE", "/api/me/totp", { password, ...code });
 
-/** What was typed, by what it looks like: a code of the app, or a recovery code. */
+export const passkeys = async () => (await read("/api/me/passkeys")).passkeys;
+export const offerPasskey = (password, proof) => send("POST", "/api/me/passkeys", { password, ...proof });
+export const addPasskey = (name, credential) => send("POST", "/api/me/passkeys/confirm", { name, credential });
+export const removePasskey = (id, password, proof) =>
+  send("DELETE", `/api/me/passkeys/${encodeURIComponent(id)}`, { password, ...proof });
+
+/** What was typed, by what it looks like: a code of the app, or a recovery code; nothing if nothing was. */
 export function codeOf(typed) {
   const text = typed.replace(/\s/g, "");
+  if (text === "") return {};
   return /^\d{6}$/.test(text) ? { totp: text } : { recovery_code: text };
 }
 
-/** `proof` is `{password}` or what `codeOf` makes. */
+/** `proof` is `{password}`, what `codeOf` makes, or `{passkey}`. */
 export async function stepUp(proof) {
   const account = await send("POST", "/api/me/step-up", { ...proof, cookie: true });
   begun(account.expires_in);
@@ -104,9 +112,9 @@ export async function eraseMe(proof) {
   over();
 }
 
-/** `code` is what `codeOf` makes, for an account that has a second factor. */
-export async function login(username, password, code = {}) {
-  const account = await send("POST", "/login", { username, password, ...code, cookie: true });
+/** `proof` is what `codeOf` makes, or `{passkey}`, for an account that has a second factor. */
+export async function login(username, password, proof = {}) {
+  const account = await send("POST", "/login", { username, password, ...proof, cookie: true });
   begun(account.expires_in);
   return account;
 }
@@ -213,5 +221,6 @@ async function problemOf(response) {
     detail: typeof told?.detail === "string" ? told.detail : "",
     requestId: response.headers.get("x-request-id") ?? "",
     retryAfter: retryAfter > 0 ? retryAfter : 0,
+    passkey: told?.passkey ?? null,
   });
 }

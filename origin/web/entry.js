@@ -5,6 +5,7 @@ import * as api from "./api.js";
 import { clearAlert, showAlert, showProblem } from "./alert.js";
 import { onLanguageChange, t } from "./i18n.js";
 import { fits, refusalOf, strengthOf } from "./password-strength.js";
+import { canUsePasskeys, proved } from "./passkeys.js";
 import { SubmitButton } from "./submit-button.js";
 
 const form = document.getElementById("login-form");
@@ -16,6 +17,7 @@ const reveal = document.getElementById("password-reveal");
 const submitElement = document.getElementById("login-submit");
 const code = document.getElementById("login-code");
 const codeField = document.getElementById("login-code-field");
+const codeHint = document.getElementById("login-code-hint");
 const tablist = document.getElementById("entry-tabs");
 const usernameField = document.getElementById("username-field");
 const passwordLabel = document.querySelector("label[for=password]");
@@ -102,7 +104,8 @@ async function attempt() {
     if (mode === "reset") await reset(secret);
     const name = username.value.trim();
     if (mode === "register") await register(name, secret);
-    const account = await api.login(name, secret, asksForCode ? api.codeOf(code.value) : {});
+    // The code, or without one a passkey of the account.
+    const account = await proved((proof) => api.login(name, secret, proof), api.codeOf(code.value));
     password.value = "";
     askForCode(false);
     setRevealed(false);
@@ -146,9 +149,10 @@ function refuse(problem) {
     showAlert(() => [t("reset_gone")]);
     return;
   }
-  if (problem.code === "step_up_required") {
-    if (asksForCode) showAlert(() => [t("code_wrong")]);
-    askForCode(true);
+  if (problem.code === "step_up_required" || problem.code === "passkey") {
+    if (problem.code === "passkey") showProblem(problem);
+    else if (asksForCode) showAlert(() => [t("code_wrong")]);
+    askForCode(true, problem.passkey);
     code.select();
     return;
   }
@@ -173,9 +177,10 @@ function check() {
   return !mistakes.username && !mistakes.password;
 }
 
-function askForCode(asks) {
+function askForCode(asks, passkey = null) {
   asksForCode = asks;
   codeField.hidden = !asks;
+  codeHint.hidden = !passkey || !canUsePasskeys();
   if (!asks) code.value = "";
 }
 

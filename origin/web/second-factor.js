@@ -1,7 +1,9 @@
-// The second factor: setting it up (password, QR code, first code, recovery codes), and removing it.
+// One-time codes: setting them up (password, QR code, first code, recovery codes), and removing them.
+// From here a button leads to the other kind of second factor, passkeys.
 
 import * as api from "./api.js";
 import { onLanguageChange, t } from "./i18n.js";
+import { canUsePasskeys, clearPasskeys, openPasskeys, proved, startPasskeys } from "./passkeys.js";
 
 const byId = (id) => document.getElementById(id);
 const dialog = byId("factor-dialog");
@@ -12,10 +14,13 @@ const mistake = byId("factor-mistake");
 const submit = byId("factor-submit");
 const codes = byId("factor-codes");
 
-// off: there is none; offered: it waits for its first code; codes: shown once; on: it counts.
+// off: there are none; offered: the secret waits for its first code; codes: shown once; on: they count.
 let state = "off";
 let left = 0;
+let hasPasskey = false;
 let isNeeded = false;
+// What was needed is set up.
+let isSet = false;
 let onDone = () => {};
 
 /** `onProblem` gets what went wrong; `onSet` is called when one that was needed is set up. */
@@ -41,16 +46,30 @@ export function startSecondFactor(button, { onProblem, onSet, onOut }) {
     }
   });
   byId("factor-close").addEventListener("click", () => dialog.close());
+  startPasskeys({
+    onProblem: (problem) => {
+      dialog.close();
+      onProblem(problem);
+    },
+    onChange: async () => {
+      const factor = (await api.me()).second_factor;
+      isSet = factor !== null;
+      if (isSet && isNeeded) dialog.close();
+      else take(factor);
+    },
+  });
+  byId("factor-passkeys").addEventListener("click", () => openPasskeys());
   // What is shown only once does not go away by a key.
   dialog.addEventListener("cancel", (event) => {
     if (state === "codes") event.preventDefault();
   });
   dialog.addEventListener("close", () => {
-    const isSet = state === "codes";
+    const isDone = isSet || state === "codes";
+    isSet = false;
     clear();
     if (!isNeeded) return;
     isNeeded = false;
-    if (isSet) onSet();
+    if (isDone) onSet();
     else onOut();
   });
   onDone = () => dialog.close();
@@ -66,52 +85,71 @@ export function needSecondFactor() {
 /** Forgets what was shown; the next reader may be somebody else. */
 export function clearSecondFactor() {
   isNeeded = false;
+  clearPasskeys();
   dialog.close();
 }
 
 const steps = {
   async off() {
-    const offer = await api.offerSecondFactor(password.value);
+    const offer = await proved((proof) => api.offerSecondFactor(password.value, proof), api.codeOf(code.value));
     byId("factor-qr").src = `data:image/svg+xml,${encodeURIComponent(offer.qr_svg)}`;
     byId("factor-secret").textContent = offer.secret.match(/.{1,4}/g).join(" ");
     go("offered");
   },
   async offered() {
     const made = await api.confirmSecondFactor(code.value);
-    codes.replaceChildren(
-      ...made.recovery_codes.map((text) => {
-        const item = document.createElement("li");
-        item.textContent = text;
-        return item;
-      }),
-    );
-    go("codes");
+    showCodes(codes, made.recovery_codes);
+    // An account with a passkey has its recovery codes already.
+    if (made.recovery_codes.length > 0) go("codes");
+    else take((await api.me()).second_factor);
   },
   async codes() {
     onDone();
   },
   async on() {
-    await api.removeSecondFactor(password.value, api.codeOf(code.value));
+    await proved((proof) => api.removeSecondFactor(password.value, proof), api.codeOf(code.value));
     go("off");
   },
 };
 
 function open(factor) {
-  left = factor?.recovery_codes ?? 0;
   mistake.textContent = "";
-  go(factor ? "on" : "off");
+  take(factor);
   dialog.showModal();
+  focusFirst();
+}
+
+function take(factor) {
+  left = factor?.recovery_codes ?? 0;
+  hasPasskey = (factor?.passkeys ?? 0) > 0;
+  go(factor?.totp ? "on" : "off");
 }
 
 function go(next) {
   state = next;
   form.reset();
   render();
+  focusFirst();
+}
+
+function focusFirst() {
   (password.offsetParent ? password : code.offsetParent ? code : submit).focus();
+}
+
+/** Shows recovery codes in a list. */
+function showCodes(list, texts) {
+  list.replaceChildren(
+    ...texts.map((text) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      return item;
+    }),
+  );
 }
 
 function clear() {
   state = "off";
+  hasPasskey = false;
   form.reset();
   byId("factor-qr").removeAttribute("src");
   byId("factor-secret").textContent = "";
@@ -119,7 +157,8 @@ function clear() {
 }
 
 function refuse(problem, onProblem) {
-  if (problem.status === 429) mistake.textContent = t("codes_too_many");
+  if (problem.code === "passkey") mistake.textContent = t("problem_passkey");
+  else if (problem.status === 429) mistake.textContent = t("codes_too_many");
   else if (problem.code === "request_invalid") {
     mistake.textContent = t(problem.detail.startsWith("current password") ? "password_wrong" : "code_wrong");
   } else {
@@ -133,7 +172,9 @@ function render() {
   byId("factor-offer").hidden = state !== "offered";
   codes.hidden = state !== "codes";
   byId("factor-password-field").hidden = state !== "off" && state !== "on";
-  byId("factor-code-field").hidden = state !== "offered" && state !== "on";
+  byId("factor-code-field").hidden = state === "codes" || (state === "off" && !hasPasskey);
+  byId("factor-code-hint").hidden = state === "offered" || !hasPasskey || !canUsePasskeys();
+  byId("factor-passkeys").hidden = state === "offered" || state === "codes";
   byId("factor-close").hidden = state === "codes";
   submit.textContent = t(`factor_${state}_submit`);
   submit.className = state === "on" ? "danger" : "primary";

@@ -3,15 +3,18 @@
 
 import * as api from "./api.js";
 import { onLanguageChange, t } from "./i18n.js";
+import { canUsePasskeys, proved } from "./passkeys.js";
 
 const dialog = document.getElementById("step-up-dialog");
 const form = document.getElementById("step-up-form");
 const label = document.getElementById("step-up-label");
 const secret = document.getElementById("step-up-secret");
+const hint = document.getElementById("step-up-hint");
 const mistake = document.getElementById("step-up-mistake");
 const submit = document.getElementById("step-up-submit");
 
 let hasFactor = false;
+let hasPasskey = false;
 let answer = () => {};
 let pending = null;
 
@@ -36,7 +39,9 @@ export function startStepUp() {
 }
 
 async function ask() {
-  hasFactor = (await api.me()).second_factor !== null;
+  const factor = (await api.me()).second_factor;
+  hasFactor = factor !== null;
+  hasPasskey = hasFactor && factor.passkeys > 0 && canUsePasskeys();
   mistake.textContent = "";
   render();
   dialog.showModal();
@@ -50,11 +55,12 @@ async function prove() {
   submit.disabled = true;
   mistake.textContent = "";
   try {
-    await api.stepUp(hasFactor ? api.codeOf(secret.value) : { password: secret.value });
+    await proved(api.stepUp, hasFactor ? api.codeOf(secret.value) : { password: secret.value });
     answer(true);
     dialog.close();
   } catch (problem) {
-    if (problem.status === 429) mistake.textContent = t("codes_too_many");
+    if (problem.code === "passkey") mistake.textContent = t("problem_passkey");
+    else if (problem.status === 429) mistake.textContent = t("codes_too_many");
     else if (problem.status === 400) mistake.textContent = t(hasFactor ? "code_wrong" : "password_wrong");
     else dialog.close();
     secret.select();
@@ -64,6 +70,7 @@ async function prove() {
 }
 
 function render() {
+  hint.hidden = !hasPasskey;
   label.textContent = t(hasFactor ? "code" : "password");
   secret.type = hasFactor ? "text" : "password";
   secret.autocomplete = hasFactor ? "one-time-code" : "current-password";

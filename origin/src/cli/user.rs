@@ -245,7 +245,7 @@ async fn reset_factor(store: &Store, name: &str) -> anyhow::Result<()> {
     let user = find(store, name).await?;
     let audit =
         AuditEntry::of_system(Clock::system().now_ms(), "second_factor_reset").on_user(&user.id).via(super::author());
-    if !store.second_factors().remove(&user.id, &audit).await? {
+    if !store.second_factors().reset(&user.id, &audit).await? {
         bail!("{} has no second factor", user.username);
     }
     super::print(format!("{}\t{}\tsecond factor removed", user.id, user.username))

@@ -7,12 +7,14 @@ use axum::http::HeaderMap;
 use axum::http::header::USER_AGENT;
 use axum::response::Response;
 use serde::Deserialize;
+use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::Visit;
 use crate::guessing::{self, Attempt};
 use crate::input::JsonBody;
 use crate::logins;
+use crate::passkeys::Asked;
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given, Proof};
 
@@ -34,6 +36,9 @@ pub(super) struct Body {
     /// In place of a code.
     #[serde(default)]
     recovery_code: Option<String>,
+    /// Or what a passkey signed of the question in the answer before.
+    #[serde(default)]
+    passkey: Option<PublicKeyCredential>,
 }
 
 /// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`. That
@@ -47,11 +52,12 @@ pub(super) async fn handler(
     let device = body.device_token.or_else(|| guessing::device_in(&headers));
     let attempt = Attempt { username: &body.username, password: &body.password, device: device.as_deref() };
     let user = guessing::log_in(&app, &visit, attempt).await?;
-    let given = Given { totp: body.totp.as_deref(), recovery_code: body.recovery_code.as_deref() };
+    let (totp, recovery_code) = (body.totp.as_deref(), body.recovery_code.as_deref());
+    let given = Given { totp, recovery_code, passkey: body.passkey.as_ref() };
     let audit = |result| visit.audit(&app.clock, "second_factor", result);
-    let proof = second_factor::prove(&app, &user.id, given, &audit).await?;
+    let proof = second_factor::prove(&app, &user.id, Asked::AtLogin, given, &audit).await?;
     if matches!(proof, Proof::Missing | Proof::Wrong) {
-        return Err(second_factor::demanded(proof));
+        return Err(second_factor::demand(&app, &user.id, proof).await?);
     }
     // Disabled in this very moment.
     let Some((user, now_ms)) = logins::admitted(&app, &user.id).await? else { return Err(guessing::wrong()) };

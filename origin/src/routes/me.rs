@@ -44,7 +44,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, caller: Caller) -> Result<J
         "time_zone": time_zone.as_deref().unwrap_or("UTC"),
         "created_at": user.as_ref().map(|user| rfc3339(user.created_at)),
         "second_factor": factor.map(|factor| json!({
-            "since": factor.confirmed_at.map(rfc3339), "recovery_codes": factor.codes_left,
+            "since": factor.since().map(rfc3339), "recovery_codes": factor.codes_left,
+            "totp": factor.totp_since.is_some(), "passkeys": factor.passkeys,
         })),
     })))
 }

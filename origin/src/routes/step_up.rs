@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use gate::Code;
 use serde::Deserialize;
+use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::LoggedIn;
@@ -14,7 +15,7 @@ use crate::guessing;
 use crate::input::JsonBody;
 use crate::logins;
 use crate::problem::Refusal;
-use crate::second_factor::{self, Given, Proof};
+use crate::second_factor::{self, Given};
 
 /// The body: what the account has.
 #[derive(Deserialize)]
@@ -26,32 +27,28 @@ pub(super) struct Body {
     totp: Option<String>,
     #[serde(default)]
     recovery_code: Option<String>,
+    #[serde(default)]
+    passkey: Option<PublicKeyCredential>,
     /// The token goes into a cookie in place of the answer.
     #[serde(default)]
     cookie: bool,
 }
 
 /// Answers as `POST /login` does, with another access token of the same login. An account with a
-/// second factor proves it by a code, any other by the password. What is wrong or missing is
-/// `400 request_invalid`.
+/// second factor proves it by a code or a passkey, any other by the password. What is wrong or
+/// missing is `400 request_invalid`.
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Refusal> {
     let caller = login.caller();
-    let missing = |what: &str| Err(Refusal::new(Code::RequestInvalid, what));
-    let given = Given { totp: body.totp.as_deref(), recovery_code: body.recovery_code.as_deref() };
-    match second_factor::prove(&app, caller.user_id(), given, &|result| caller.audit(&app.clock, "step_up", result))
-        .await?
-    {
-        Proof::Right => {}
-        Proof::Wrong => return Err(second_factor::wrong()),
-        Proof::Missing => return missing("code is missing: the account has a second factor."),
-        Proof::None => match &body.password {
-            Some(password) => drop(guessing::confirm(&app, caller, "step_up", password).await?),
-            None => return missing("password is missing."),
-        },
+    let (totp, recovery_code) = (body.totp.as_deref(), body.recovery_code.as_deref());
+    let given = Given { totp, recovery_code, passkey: body.passkey.as_ref() };
+    if !second_factor::confirm(&app, caller, "step_up", given).await? {
+        let password = body.password.as_deref();
+        let missing = || Refusal::new(Code::RequestInvalid, "password is missing.");
+        guessing::confirm(&app, caller, "step_up", password.ok_or_else(missing)?).await?;
     }
     logins::step_up(&app, &login).await?.into_response(body.cookie, caller.visit().is_secure)
 }

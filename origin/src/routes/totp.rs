@@ -8,23 +8,30 @@ use axum::http::StatusCode;
 use gate::Code;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::LoggedIn;
 use crate::guessing;
 use crate::input::JsonBody;
 use crate::problem::Refusal;
-use crate::second_factor::{self, Given, Proof};
+use crate::second_factor::{self, Given};
+use crate::store::Confirmed;
 
 /// The body of `POST`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfferBody {
     password: String,
+    #[serde(default)]
+    recovery_code: Option<String>,
+    #[serde(default)]
+    passkey: Option<PublicKeyCredential>,
 }
 
 /// `POST`: makes a secret and shows it this once. It counts as soon as a code of it was sent to
-/// `confirm`. `409 conflict` when there is a second factor already.
+/// `confirm`. An account that has passkeys proves one of them, too: otherwise a password would be
+/// enough to get round them. `409 conflict` when there are one-time codes already.
 pub(super) async fn offer(
     State(app): State<Arc<App>>,
     login: LoggedIn,
@@ -32,10 +39,16 @@ pub(super) async fn offer(
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let caller = login.caller();
     let user = guessing::confirm(&app, caller, "second_factor_offer", &body.password).await?;
+    let conflict = || Refusal::new(Code::Conflict, "You have one-time codes. Remove them first.");
+    if app.store.second_factors().factors(&user.id).await?.totp_since.is_some() {
+        return Err(conflict());
+    }
+    let given = Given { totp: None, recovery_code: body.recovery_code.as_deref(), passkey: body.passkey.as_ref() };
+    second_factor::confirm(&app, caller, "second_factor_offer", given).await?;
     let offer = second_factor::offer(&app, &user)?;
     let audit = caller.audit(&app.clock, "second_factor_offer", "ok");
     if !app.store.of(caller).offer_second_factor(&offer.sealed, &audit).await? {
-        return Err(Refusal::new(Code::Conflict, "You have a second factor. Remove it first."));
+        return Err(conflict());
     }
     let body = json!({"secret": offer.secret, "otpauth_url": offer.url, "qr_svg": offer.qr_svg});
     Ok((StatusCode::CREATED, Json(body)))
@@ -48,8 +61,8 @@ pub(super) struct ConfirmBody {
     totp: String,
 }
 
-/// `POST …/confirm`: a code of the new secret; from now on logins ask for one. The recovery codes
-/// are in this answer and nowhere else.
+/// `POST …/confirm`: a code of the new secret; from now on logins ask for one. Recovery codes are in
+/// this answer and nowhere else; none if there are some already.
 pub(super) async fn confirm(
     State(app): State<Arc<App>>,
     login: LoggedIn,
@@ -62,10 +75,11 @@ pub(super) async fn confirm(
     let step = second_factor::first_step(&app, caller.user_id(), &factor, &body.totp, &refused).await?;
     let (codes, hashes) = second_factor::recovery_codes();
     let audit = caller.audit(&app.clock, "second_factor_set", "ok");
-    if !app.store.of(caller).confirm_second_factor(&factor.sealed, step, &hashes, &audit).await? {
-        return Err(conflict());
+    match app.store.of(caller).confirm_second_factor(&factor.sealed, step, &hashes, &audit).await? {
+        Confirmed::Yes { codes: true } => Ok(Json(json!({ "recovery_codes": codes }))),
+        Confirmed::Yes { codes: false } => Ok(Json(json!({ "recovery_codes": [] }))),
+        Confirmed::No => Err(conflict()),
     }
-    Ok(Json(json!({ "recovery_codes": codes })))
 }
 
 /// The body of `DELETE`.
@@ -77,9 +91,11 @@ pub(super) struct RemoveBody {
     totp: Option<String>,
     #[serde(default)]
     recovery_code: Option<String>,
+    #[serde(default)]
+    passkey: Option<PublicKeyCredential>,
 }
 
-/// `DELETE`: removes it, against the password and a code or a recovery code.
+/// `DELETE`: removes it, against the password and a code, a passkey or a recovery code.
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     login: LoggedIn,
@@ -87,19 +103,16 @@ pub(super) async fn remove(
 ) -> Result<StatusCode, Refusal> {
     let caller = login.caller();
     guessing::confirm(&app, caller, "second_factor_remove", &body.password).await?;
-    let given = Given { totp: body.totp.as_deref(), recovery_code: body.recovery_code.as_deref() };
-    let audit = |result| caller.audit(&app.clock, "second_factor_remove", result);
-    match second_factor::prove(&app, caller.user_id(), given, &audit).await? {
-        Proof::Right => {}
-        Proof::None => return Err(Refusal::not_found()),
-        Proof::Missing => {
-            return Err(Refusal::new(Code::RequestInvalid, "code is missing: send totp or recovery_code."));
-        }
-        Proof::Wrong => return Err(second_factor::wrong()),
+    if app.store.second_factors().factors(caller.user_id()).await?.totp_since.is_none() {
+        return Err(Refusal::not_found());
     }
-    app.store.second_factors().remove(caller.user_id(), &audit("ok")).await?;
+    let (totp, recovery_code) = (body.totp.as_deref(), body.recovery_code.as_deref());
+    let given = Given { totp, recovery_code, passkey: body.passkey.as_ref() };
+    second_factor::confirm(&app, caller, "second_factor_remove", given).await?;
+    let audit = caller.audit(&app.clock, "second_factor_remove", "ok");
+    app.store.second_factors().remove(caller.user_id(), &audit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,4 +1,5 @@
-//! Second factors: secrets for one-time codes, and the recovery codes that stand in for them.
+//! Second factors: secrets for one-time codes, what there is of all kinds, and the recovery codes
+//! that stand in for them.
 
 use super::audit::insert_audit;
 use super::outputs::Owned;
@@ -13,9 +14,74 @@ pub struct SecondFactor {
     pub created_at: i64,
     /// Since when it counts; none while no code has confirmed it.
     pub confirmed_at: Option<i64>,
+}
+
+/// What stands beside a user's password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Factors {
+    /// Since when one-time codes count, milliseconds since the epoch, if they do.
+    pub totp_since: Option<i64>,
+    /// How many passkeys there are.
+    pub passkeys: i64,
+    /// Since when there is a passkey.
+    pub passkeys_since: Option<i64>,
     /// How many recovery codes are left.
     pub codes_left: i64,
 }
+
+impl Factors {
+    /// Since when there is a second factor, if there is one.
+    pub fn since(&self) -> Option<i64> {
+        self.totp_since.into_iter().chain(self.passkeys_since).min()
+    }
+}
+
+/// What became of a secret that a code confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// It is another one by now, or counts already.
+    No,
+    /// It counts. `codes` tells whether the recovery codes that came along do.
+    Yes {
+        /// The user had none left.
+        codes: bool,
+    },
+}
+
+/// Lets the recovery codes of these hashes count, unless the query finds some that stay; whether it did.
+macro_rules! renew_codes {
+    ($transaction:expr, $kept:expr, $user_id:expr, $hashes:expr) => {{
+        let kept: i64 = sqlx::query_scalar($kept).bind($user_id).fetch_one($transaction).await?;
+        if kept == 0 {
+            sqlx::query("DELETE FROM recovery_codes WHERE user_id = $1").bind($user_id).execute($transaction).await?;
+            for hash in $hashes {
+                sqlx::query("INSERT INTO recovery_codes (user_id, hash) VALUES ($1, $2)")
+                    .bind($user_id)
+                    .bind(hash)
+                    .execute($transaction)
+                    .await?;
+            }
+        }
+        kept == 0
+    }};
+}
+
+/// Recovery codes stand in for a second factor: without one they go.
+macro_rules! drop_idle_codes {
+    ($transaction:expr, $user_id:expr) => {
+        sqlx::query(
+            "DELETE FROM recovery_codes WHERE user_id = $1 \
+             AND NOT EXISTS (SELECT 1 FROM passkeys WHERE user_id = $1) \
+             AND NOT EXISTS (SELECT 1 FROM second_factors WHERE user_id = $1 AND confirmed_at IS NOT NULL)",
+        )
+        .bind($user_id)
+        .execute($transaction)
+        .await?
+    };
+}
+
+pub(super) use drop_idle_codes;
+pub(super) use renew_codes;
 
 /// Queries on second factors for whoever logs somebody in.
 pub struct SecondFactors<'a> {
@@ -32,10 +98,20 @@ impl<'a> SecondFactors<'a> {
     /// # Errors
     /// The database failed.
     pub async fn of_user(&self, user_id: &str) -> Result<Option<SecondFactor>, StoreError> {
-        const SQL: &str = "SELECT sealed, created_at, confirmed_at, \
-                           (SELECT COUNT(*) FROM recovery_codes WHERE recovery_codes.user_id = $1) AS codes_left \
-                           FROM second_factors WHERE user_id = $1";
+        const SQL: &str = "SELECT sealed, created_at, confirmed_at FROM second_factors WHERE user_id = $1";
         Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(user_id).fetch_optional(pool).await?))
+    }
+
+    /// What there is of all kinds.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn factors(&self, user_id: &str) -> Result<Factors, StoreError> {
+        const SQL: &str = "SELECT (SELECT confirmed_at FROM second_factors WHERE user_id = $1) AS totp_since, \
+                           (SELECT COUNT(*) FROM passkeys WHERE user_id = $1) AS passkeys, \
+                           (SELECT MIN(created_at) FROM passkeys WHERE user_id = $1) AS passkeys_since, \
+                           (SELECT COUNT(*) FROM recovery_codes WHERE user_id = $1) AS codes_left";
+        Ok(on_db!(&self.store.reader, pool => sqlx::query_as(SQL).bind(user_id).fetch_one(pool).await?))
     }
 
     /// Uses the code of a time step up; false if this one or a later one was used, or the secret is
@@ -66,7 +142,8 @@ impl<'a> SecondFactors<'a> {
         }))
     }
 
-    /// Removes a user's second factor and recovery codes; false if there was none.
+    /// Removes a user's one-time codes, and the recovery codes with the last second factor; false if
+    /// there were none.
     ///
     /// # Errors
     /// The database failed.
@@ -77,11 +154,34 @@ impl<'a> SecondFactors<'a> {
                 .execute(&mut *transaction)
                 .await?
                 .rows_affected();
-            sqlx::query("DELETE FROM recovery_codes WHERE user_id = $1").bind(user_id).execute(&mut *transaction).await?;
+            drop_idle_codes!(&mut *transaction, user_id);
             if removed == 1 {
                 insert_audit!(&mut *transaction, audit);
             }
             removed == 1
+        }))
+    }
+
+    /// Removes everything that stands beside a user's password; false if there was nothing.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn reset(&self, user_id: &str, audit: &AuditEntry) -> Result<bool, StoreError> {
+        const ALL: [&str; 4] = [
+            "DELETE FROM second_factors WHERE user_id = $1",
+            "DELETE FROM passkeys WHERE user_id = $1",
+            "DELETE FROM passkey_ceremonies WHERE user_id = $1",
+            "DELETE FROM recovery_codes WHERE user_id = $1",
+        ];
+        Ok(in_transaction!(&self.store.writer, transaction => {
+            let mut removed = 0;
+            for sql in ALL {
+                removed += sqlx::query(sql).bind(user_id).execute(&mut *transaction).await?.rows_affected();
+            }
+            if removed > 0 {
+                insert_audit!(&mut *transaction, audit);
+            }
+            removed > 0
         }))
     }
 }
@@ -106,8 +206,8 @@ impl Owned<'_> {
         }))
     }
 
-    /// Lets the offered secret count from now on: the code of this time step has confirmed it. With
-    /// it come the recovery codes of these hashes. False if it is another one by now, or counts.
+    /// Lets the offered secret count from now on: the code of this time step has confirmed it. Where
+    /// the user has no recovery codes left, those of these hashes come with it.
     ///
     /// # Errors
     /// The database failed.
@@ -117,24 +217,21 @@ impl Owned<'_> {
         step: i64,
         hashes: &[String],
         audit: &AuditEntry,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Confirmed, StoreError> {
         const SQL: &str = "UPDATE second_factors SET confirmed_at = $1, last_step = $2 \
                            WHERE user_id = $3 AND sealed = $4 AND confirmed_at IS NULL";
+        const KEPT: &str = "SELECT COUNT(*) FROM recovery_codes WHERE user_id = $1 \
+                            AND EXISTS (SELECT 1 FROM passkeys WHERE user_id = $1)";
         Ok(in_transaction!(&self.store.writer, transaction => {
             let user_id = self.owner.user_id();
             let query = sqlx::query(SQL).bind(audit.at).bind(step).bind(user_id).bind(sealed);
-            let confirmed = query.execute(&mut *transaction).await?.rows_affected();
-            if confirmed == 1 {
-                for hash in hashes {
-                    sqlx::query("INSERT INTO recovery_codes (user_id, hash) VALUES ($1, $2)")
-                        .bind(user_id)
-                        .bind(hash)
-                        .execute(&mut *transaction)
-                        .await?;
-                }
+            if query.execute(&mut *transaction).await?.rows_affected() == 1 {
+                let codes = renew_codes!(&mut *transaction, KEPT, user_id, hashes);
                 insert_audit!(&mut *transaction, audit);
+                Confirmed::Yes { codes }
+            } else {
+                Confirmed::No
             }
-            confirmed == 1
         }))
     }
 }

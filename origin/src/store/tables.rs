@@ -126,6 +126,17 @@ pub const TABLES: &[Table] = &[
     // Whoever has the secret needs no device.
     owned("second_factors", &["created_at", "confirmed_at"], &["user_id", "sealed", "last_step"]),
     Table { owner: Some("user_id"), erasure: Erasure::Removed, ..nobodys("recovery_codes", &["user_id", "hash"]) },
+    // What the device said is nothing that a person reads; the rest of it is a public key.
+    owned(
+        "passkeys",
+        &["id", "name", "created_at", "used_at"],
+        &["user_id", "slot", "credential_id", "credential", "counter"],
+    ),
+    Table {
+        owner: Some("user_id"),
+        erasure: Erasure::Removed,
+        ..nobodys("passkey_ceremonies", &["id", "user_id", "purpose", "state", "expires_at"])
+    },
     owned("password_resets", &["expires_at"], &["user_id", "secret_hash"]),
     Table {
         authors: &["author"],

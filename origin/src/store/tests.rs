@@ -7,6 +7,8 @@ mod accounts;
 pub(super) mod jobs;
 /// Logins and personal access tokens.
 mod logins;
+/// Passkeys.
+mod passkeys;
 /// Second factors.
 mod second_factors;
 /// Links to outputs.
@@ -17,6 +19,7 @@ use self::jobs::*;
 use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
 };
+use self::passkeys::{a_challenge_is_answered_once, passkeys_are_added_used_and_removed};
 use self::second_factors::a_second_factor_is_used_step_by_step;
 use self::share_links::links_open_one_output_and_are_counted;
 use super::*;
@@ -95,6 +98,8 @@ contract! {
     a_lost_answer_is_given_again
     tokens_state_what_the_account_is
     a_second_factor_is_used_step_by_step
+    passkeys_are_added_used_and_removed
+    a_challenge_is_answered_once
     links_open_one_output_and_are_counted
 }
 

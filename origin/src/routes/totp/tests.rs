@@ -9,14 +9,14 @@ use crate::test_app::{Reply, TestApp};
 const STEP_MS: i64 = 30_000;
 
 /// Somebody with an account, who is logged in.
-struct Person<'a> {
-    app: &'a TestApp,
-    id: String,
-    login: String,
+pub(in crate::routes) struct Person<'a> {
+    pub(in crate::routes) app: &'a TestApp,
+    pub(in crate::routes) id: String,
+    pub(in crate::routes) login: String,
 }
 
 impl<'a> Person<'a> {
-    async fn new(app: &'a TestApp, name: &str) -> Self {
+    pub(in crate::routes) async fn new(app: &'a TestApp, name: &str) -> Self {
         let id = app.register(name).await;
         let reply = app.login(name, "correct horse").await.json();
         let login = reply["refresh_token"].as_str().unwrap().split('.').next().unwrap().to_owned();
@@ -32,12 +32,12 @@ impl<'a> Person<'a> {
         request
     }
 
-    async fn call(&self, method: &str, target: &str, body: Value) -> Reply {
+    pub(in crate::routes) async fn call(&self, method: &str, target: &str, body: Value) -> Reply {
         self.app.send(self.request(method, target, &body)).await
     }
 
     /// Sets a second factor up; what makes its codes, and the recovery codes.
-    async fn enrol(&self) -> (Totp, Vec<String>) {
+    pub(in crate::routes) async fn enrol(&self) -> (Totp, Vec<String>) {
         let offered = self.call("POST", "/api/me/totp", json!({"password": "correct horse"})).await;
         assert_eq!(offered.status.as_u16(), 201, "{offered:?}");
         let secret = Secret::try_from_base32(offered.json()["secret"].as_str().unwrap()).unwrap();
@@ -50,11 +50,11 @@ impl<'a> Person<'a> {
 }
 
 /// The code of this moment.
-fn code(app: &TestApp, totp: &Totp) -> String {
+pub(in crate::routes) fn code(app: &TestApp, totp: &Totp) -> String {
     totp.generate(app.app.clock.now_s()).to_string()
 }
 
-async fn login(app: &TestApp, password: &str, more: Value) -> (u16, String) {
+pub(in crate::routes) async fn login(app: &TestApp, password: &str, more: Value) -> (u16, String) {
     let mut body = json!({"username": "ada", "password": password});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let reply = app.post("/login", body).await;
@@ -62,7 +62,7 @@ async fn login(app: &TestApp, password: &str, more: Value) -> (u16, String) {
     (reply.status.as_u16(), code)
 }
 
-fn told(status: u16, code: &str) -> (u16, String) {
+pub(in crate::routes) fn told(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 

@@ -8,8 +8,8 @@ use crate::invitations::Terms;
 use crate::store::tests::jobs::GENEROUS;
 use crate::store::tests::{contract, run_sql};
 use crate::store::{
-    Added, AuditFilter, Enqueued, Export, Login, NewJob, NewPolicy, Output, OwnVoice, PersonalToken, RevocationRecord,
-    ShareLink, Shared, User, VoiceChange, Whose, on_db,
+    Added, AuditFilter, Ceremony, Confirmed, Enqueued, Export, Login, NewJob, NewPasskey, NewPolicy, Output, OwnVoice,
+    Passkey, PersonalToken, RevocationRecord, ShareLink, Shared, User, VoiceChange, Whose, on_db,
 };
 use crate::test_app::{NOW_MS, caller};
 
@@ -112,7 +112,22 @@ async fn fill(store: &Store, zoe: &crate::caller::Caller) {
         ended_why: None,
     };
     assert!(store.of(zoe).offer_second_factor("words of zoe", &audit).await.unwrap());
-    assert!(store.of(zoe).confirm_second_factor("words of zoe", 1, &[words()], &audit).await.unwrap());
+    let confirmed = store.of(zoe).confirm_second_factor("words of zoe", 1, &[words()], &audit).await.unwrap();
+    assert_eq!(confirmed, Confirmed::Yes { codes: true });
+    let passkey = Passkey {
+        id: "passkey".to_owned(),
+        name: words(),
+        credential_id: words(),
+        credential: words(),
+        counter: 1,
+        created_at: NOW_MS,
+        used_at: None,
+    };
+    let added = store.of(zoe).add_passkey(&passkey, 9, &[], &audit).await.unwrap();
+    assert_eq!(added, NewPasskey::Added { codes: false });
+    let (id, state) = (words(), words());
+    let waits = Ceremony { id: &id, user_id: "id-of-zoe", purpose: "login", state: &state, expires_at: NOW_MS + 1 };
+    store.passkeys().begin(&waits, 9).await.unwrap();
     assert_eq!(store.of(zoe).add_token(&token, &audit).await.unwrap(), Added::Yes);
     let terms = Terms { role: None, uses: 1, days: 1, author: "id-of-zoe" };
     let document = crate::policy::current_document(store).await.unwrap();
