@@ -27,6 +27,8 @@ use crate::engine::{self, Engine, EngineKind};
 use crate::guessing::Guard;
 use crate::keys::Master;
 use crate::logins::Uses;
+use crate::oidc::Providers;
+use crate::outside::Outsiders;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
 use crate::seal::Door;
@@ -52,6 +54,10 @@ pub struct App {
     pub vault: Master,
     /// What those who opened a shared link show.
     pub passes: Passes,
+    /// Providers of OpenID Connect.
+    pub oidc: Providers,
+    /// Users of other issuers.
+    pub outsiders: Outsiders,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -165,6 +171,7 @@ impl App {
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
         let (guard, vault, passes) = (Guard::new(&master), master.child("second factors"), Passes::new(&master));
+        let oidc = Providers::new(&settings, &master).map_err(AppError::Other)?;
         let door = Door::new(open_identity_keys(&settings)?);
         let blobs = open_blobs(&settings)?;
         let edge = EdgeConfig {
@@ -184,6 +191,8 @@ impl App {
             guard,
             vault,
             passes,
+            oidc,
+            outsiders: Outsiders::default(),
             policy,
             engine,
             audio: audio::Workers::default(),

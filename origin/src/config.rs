@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use gate::identity::KeyRing;
 use serde::{Deserialize, Serialize, Serializer};
+use url::Url;
 
 use crate::accounts::{PasswordSettings, accept_password};
 use crate::engine::EngineSettings;
 use crate::keys::Master;
+use crate::oidc::{self, OidcSettings};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -43,6 +45,9 @@ pub struct Settings {
     pub edge_dir: Option<PathBuf>,
     /// The compiled filter. `COSYGATE_FILTER_WASM`, default `target/edge/cosygate-filter.wasm`.
     pub filter_wasm: PathBuf,
+    /// Where people reach the edge: scheme, host and port, as their browsers have it.
+    /// `COSYGATE_PUBLIC_URL`, default `http://localhost:10000`.
+    pub public_url: Url,
     /// How long running work may take after a signal to stop, in seconds.
     /// `COSYGATE_DRAIN_SECONDS`, default 10.
     pub drain_seconds: u64,
@@ -57,6 +62,9 @@ pub struct Settings {
     /// The speech engine. `COSYGATE_ENGINE` sets its kind, `COSYGATE_ENGINE_URL` its addresses,
     /// separated by commas.
     pub engine: EngineSettings,
+    /// Providers of OpenID Connect that people may log in with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub oidc: Vec<OidcSettings>,
 }
 
 impl Default for Settings {
@@ -73,11 +81,13 @@ impl Default for Settings {
             policy_file: None,
             edge_dir: None,
             filter_wasm: "target/edge/cosygate-filter.wasm".into(),
+            public_url: default_public_url(),
             drain_seconds: 10,
             token_lifetime_seconds: 3600,
             login_lifetime_seconds: 2_592_000,
             passwords: PasswordSettings::default(),
             engine: EngineSettings::default(),
+            oidc: Vec::new(),
         }
     }
 }
@@ -145,6 +155,7 @@ impl Settings {
         override_with(&mut self.metrics_addr, "COSYGATE_METRICS_ADDR", &set)?;
         override_with(&mut self.region, "COSYGATE_REGION", &set)?;
         override_with(&mut self.filter_wasm, "COSYGATE_FILTER_WASM", &set)?;
+        override_with(&mut self.public_url, "COSYGATE_PUBLIC_URL", &set)?;
         override_with(&mut self.drain_seconds, "COSYGATE_DRAIN_SECONDS", &set)?;
         override_with(&mut self.token_lifetime_seconds, "COSYGATE_TOKEN_LIFETIME_SECONDS", &set)?;
         override_with(&mut self.passwords.length, "COSYGATE_PASSWORD_LENGTH", &set)?;
@@ -173,7 +184,7 @@ impl Settings {
             };
             *secret = set(name).or(from_file).map(Secret).or(secret.take());
         }
-        Ok(())
+        self.oidc.iter_mut().try_for_each(|provider| provider.resolve(variable)).map_err(ConfigError)
     }
 
     /// Checks what can be checked without touching a file or the network.
@@ -186,6 +197,9 @@ impl Settings {
         }
         if !gate::policy::is_plain_name(&self.region) {
             return Err(wrong("region", "must be 1 to 64 of a-z, 0-9, _ and -"));
+        }
+        if !is_plain_origin(&self.public_url) {
+            return Err(wrong("public_url", "must look like https://host or http://host:port, without a path"));
         }
         if self.drain_seconds > 3600 {
             return Err(wrong("drain_seconds", "must be at most 3600"));
@@ -212,6 +226,7 @@ impl Settings {
             accept_password(password.reveal(), "admin", self.passwords.length)
                 .map_err(|reason| wrong("admin_password", reason))?;
         }
+        oidc::validate(&self.oidc).map_err(ConfigError)?;
         self.engine.validate().map_err(|error| ConfigError(error.to_string()))
     }
 
@@ -269,6 +284,22 @@ impl Settings {
     pub fn edge_file(&self) -> PathBuf {
         self.edge_dir().join("filter.json")
     }
+}
+
+/// The parser has no other way to make one; the text is good.
+fn default_public_url() -> Url {
+    #[expect(clippy::unwrap_used, reason = "a constant that a test loads")]
+    Url::parse("http://localhost:10000").unwrap()
+}
+
+fn is_plain_origin(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
 }
 
 fn override_with<T: FromStr<Err: std::fmt::Display>>(

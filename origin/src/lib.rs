@@ -36,6 +36,8 @@ pub mod engine;
 pub mod files;
 /// Forms with files.
 pub mod form;
+/// Proving to be the owner, with a password or without.
+pub mod fresh;
 /// How often passwords may be guessed.
 pub mod guessing;
 /// SHA-256 as text.
@@ -52,8 +54,12 @@ pub mod keys;
 pub mod logins;
 /// `/metrics`, `/healthz`, `/readyz`.
 pub mod metrics_listener;
+/// Logging in with providers of OpenID Connect.
+pub mod oidc;
 /// The dialect of `/v1`.
 pub mod openai;
+/// Accounts of users of other issuers.
+pub mod outside;
 /// The control plane: the policy and its revisions.
 pub mod policy;
 /// Exporting and erasing what is a user's.
@@ -85,6 +91,8 @@ pub mod store;
 /// What tests of routes need.
 #[cfg(test)]
 mod test_app;
+/// HTTP clients that speak TLS.
+pub mod tls;
 /// A policy on trial at some edges.
 pub mod trial;
 /// The housekeeper.

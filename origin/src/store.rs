@@ -12,6 +12,7 @@ mod control;
 mod erasure;
 mod exports;
 mod guesses;
+mod identities;
 mod invitations;
 mod issued;
 mod keys;
@@ -50,6 +51,7 @@ pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use erasure::Erasures;
 pub use exports::{Export, ExportState};
 pub use guesses::{Bucket, Guesses};
+pub use identities::{Identities, Identity, Linked, Unlinked};
 pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use keys::{KeyRecord, Keys, Purpose, State};
@@ -259,6 +261,11 @@ impl Store {
     /// Invitations and resets of passwords.
     pub fn invitations(&self) -> Invitations<'_> {
         Invitations::new(self)
+    }
+
+    /// Who users are elsewhere, for whoever logs somebody in.
+    pub fn identities(&self) -> Identities<'_> {
+        Identities::new(self)
     }
 
     /// Links to outputs, for whoever has the secret of one.

@@ -17,6 +17,7 @@ use super::prompt::{PIECE_BUDGET, Speaker, without_tokens};
 use super::slots::{Slot, Slots};
 use super::{EngineError, EngineSettings, Reference, SettingsError, Speech, Utterance, Voice, VoiceSource};
 use super::{sentences, speech};
+use crate::tls;
 
 /// How one piece of text is asked for. The answer is PCM, of which the whole belongs to the piece.
 pub(super) trait Ask: Send + Sync + 'static {
@@ -137,11 +138,9 @@ impl Server {
             sample_rate: settings.sample_rate_hz,
             max_bytes: settings.max_speech_bytes(),
         };
-        let client = Client::builder()
-            .connect_timeout(limits.connect)
-            // The settings name the server; neither a redirect nor the environment changes that.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
+        // The settings name the server, and nothing else does.
+        let client = tls::client(limits.connect)
+            .map_err(|error| SettingsError::new(format!("engine: no TLS: {error}")))?
             // uvicorn closes idle connections after 5 seconds, perhaps just when we write.
             .pool_max_idle_per_host(0)
             .build()

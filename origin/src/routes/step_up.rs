@@ -9,7 +9,7 @@ use gate::Code;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::caller::LoggedIn;
+use crate::caller::{Caller, LoggedIn};
 use crate::guessing;
 use crate::input::JsonBody;
 use crate::logins;
@@ -49,9 +49,17 @@ pub(super) async fn handler(
         Proof::Wrong => return Err(second_factor::wrong()),
         Proof::Missing => return missing("code is missing: the account has a second factor."),
         Proof::None => match &body.password {
+            Some(_) if has_no_password(&app, caller).await? => {
+                return missing("password: this account has none. Prove who you are at its provider: POST /api/me/step-up/{provider}.");
+            }
             Some(password) => drop(guessing::confirm(&app, caller, "step_up", password).await?),
             None => return missing("password is missing."),
         },
     }
     logins::step_up(&app, &login).await?.into_response(body.cookie, caller.visit().is_secure)
+}
+
+async fn has_no_password(app: &App, caller: &Caller) -> Result<bool, Refusal> {
+    let user = app.store.accounts().by_id(caller.user_id()).await?;
+    Ok(user.is_some_and(|user| user.password().is_none()))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::caller::LoggedIn;
-use crate::guessing;
+use crate::fresh;
 use crate::input::JsonBody;
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given, Proof};
@@ -20,6 +20,8 @@ use crate::second_factor::{self, Given, Proof};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfferBody {
+    /// Of accounts that have one.
+    #[serde(default)]
     password: String,
 }
 
@@ -31,7 +33,7 @@ pub(super) async fn offer(
     JsonBody(body): JsonBody<OfferBody>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let caller = login.caller();
-    let user = guessing::confirm(&app, caller, "second_factor_offer", &body.password).await?;
+    let user = fresh::confirm(&app, caller, "second_factor_offer", &body.password).await?;
     let offer = second_factor::offer(&app, &user)?;
     let audit = caller.audit(&app.clock, "second_factor_offer", "ok");
     if !app.store.of(caller).offer_second_factor(&offer.sealed, &audit).await? {
@@ -72,6 +74,8 @@ pub(super) async fn confirm(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemoveBody {
+    /// Of accounts that have one.
+    #[serde(default)]
     password: String,
     #[serde(default)]
     totp: Option<String>,
@@ -86,7 +90,7 @@ pub(super) async fn remove(
     JsonBody(body): JsonBody<RemoveBody>,
 ) -> Result<StatusCode, Refusal> {
     let caller = login.caller();
-    guessing::confirm(&app, caller, "second_factor_remove", &body.password).await?;
+    fresh::confirm(&app, caller, "second_factor_remove", &body.password).await?;
     let given = Given { totp: body.totp.as_deref(), recovery_code: body.recovery_code.as_deref() };
     let audit = |result| caller.audit(&app.clock, "second_factor_remove", result);
     match second_factor::prove(&app, caller.user_id(), given, &audit).await? {
