@@ -5,6 +5,7 @@
 //   logins   where one is logged in
 //   shares   links to one's own recordings
 //   voices   one's own voices
+//   oidc     logging in with providers, being linked to them
 //   factor   the second factor; step-up asks for it, or for the password, again
 
 import * as api from "./api.js";
@@ -14,9 +15,10 @@ import { clearEntry, focusEntry, hasReset, startEntry } from "./entry.js";
 import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } from "./history.js";
 import { startLanguageSwitch, t } from "./i18n.js";
 import { clearLogins, startLogins } from "./logins.js";
+import { askForProviderCode, clearIdentities, readArrival, startProviders } from "./oidc.js";
 import { startPlayer } from "./player.js";
 import { clearSecondFactor, needSecondFactor, startSecondFactor } from "./second-factor.js";
-import { renew } from "./session.js";
+import { adopt, renew } from "./session.js";
 import { startStepUp } from "./step-up.js";
 import { clearShares, openShares, startShares } from "./shares.js";
 import { clearUsage, refreshUsage } from "./usage.js";
@@ -44,6 +46,12 @@ function waitFor(answer) {
 
 /** Only the server can tell whether there is a login: the cookie is out of reach here. */
 async function start() {
+  const arrived = location.hash.includes("login=");
+  if (readArrival()) {
+    show("entry");
+    askForProviderCode();
+    return;
+  }
   if (hasReset()) {
     show("entry");
     focusEntry();
@@ -53,7 +61,8 @@ async function start() {
   show("boot");
   try {
     const account = await api.me();
-    clearAlert();
+    adopt();
+    if (!arrived) clearAlert();
     enter(account);
   } catch (problem) {
     if (problem.status === 401) {
@@ -77,7 +86,6 @@ function enter(account) {
   author = account.user_id;
   byId("account-name").textContent = account.username;
   byId("account-role").textContent = account.role;
-  clearAlert();
   show("studio");
   compose.focusText();
   attempt(loadVoices);
@@ -121,6 +129,7 @@ function leave() {
   clearHistory();
   clearUsage();
   clearLogins();
+  clearIdentities();
   clearSecondFactor();
   clearShares();
   clearVoices();
@@ -153,7 +162,11 @@ startSecondFactor(byId("factor"), {
 });
 startLanguageSwitch(byId("language"));
 startPlayer();
-startEntry(enter);
+startEntry((account) => {
+  clearAlert();
+  enter(account);
+});
+startProviders(byId("logins"), { onEnter: enter, onProblem: report });
 compose.startCompose({
   onMade: (entry) => {
     addToHistory(entry);

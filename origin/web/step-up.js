@@ -3,6 +3,7 @@
 
 import * as api from "./api.js";
 import { onLanguageChange, t } from "./i18n.js";
+import { offerProof } from "./oidc.js";
 
 const dialog = document.getElementById("step-up-dialog");
 const form = document.getElementById("step-up-form");
@@ -10,8 +11,11 @@ const label = document.getElementById("step-up-label");
 const secret = document.getElementById("step-up-secret");
 const mistake = document.getElementById("step-up-mistake");
 const submit = document.getElementById("step-up-submit");
+const providers = document.getElementById("step-up-providers");
 
 let hasFactor = false;
+// The account has no password, and its provider can ask.
+let isElsewhere = false;
 let answer = () => {};
 let pending = null;
 
@@ -37,10 +41,11 @@ export function startStepUp() {
 
 async function ask() {
   hasFactor = (await api.me()).second_factor !== null;
+  isElsewhere = !hasFactor && (await offerProof(providers));
   mistake.textContent = "";
   render();
   dialog.showModal();
-  secret.focus();
+  (isElsewhere ? providers.querySelector("button") : secret).focus();
   return new Promise((resolve) => {
     answer = resolve;
   });
@@ -64,6 +69,8 @@ async function prove() {
 }
 
 function render() {
+  providers.hidden = !isElsewhere;
+  secret.closest(".field").hidden = submit.hidden = isElsewhere;
   label.textContent = t(hasFactor ? "code" : "password");
   secret.type = hasFactor ? "text" : "password";
   secret.autocomplete = hasFactor ? "one-time-code" : "current-password";

@@ -17,6 +17,7 @@ mod limits;
 mod logins;
 mod missing;
 mod observability;
+mod oidc;
 mod openai;
 mod parity;
 mod policy;

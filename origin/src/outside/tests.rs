@@ -78,11 +78,11 @@ async fn they_are_disabled_and_erased_like_others() {
     let told = app.app.store.control().revocations(app.app.clock.now_ms(), 10).await.unwrap();
     assert_eq!(told[0].subject, "partner:a%40b");
     // Tokens that the issuer gives out after that are refused, too, once this origin has followed.
-    app.app.policy.poll().await;
+    app.app.policy.look().await;
     assert_eq!(me("partner:a%40b").await.code(), "token_revoked");
     assert_eq!(me("partner:42").await.status.as_u16(), 200);
     as_admin(&app, "PATCH", one, Some(json!({"disabled": false}))).await;
-    app.app.policy.poll().await;
+    app.app.policy.look().await;
     assert_eq!(me("partner:a%40b").await.status.as_u16(), 200);
     // They have no password here.
     assert_eq!(app.send(request(&app, "partner:42", "DELETE", "/api/me")).await.status.as_u16(), 204);
@@ -92,12 +92,10 @@ async fn they_are_disabled_and_erased_like_others() {
 
 #[tokio::test]
 async fn what_is_remembered_is_bounded() {
-    let app = world("first_use").await;
     let outsiders = super::Outsiders::default();
     for n in 0..=MOST {
         outsiders.remember(&format!("partner:{n}"), super::Known { serial: 1, is_disabled: false });
     }
     assert_eq!(outsiders.known.lock().unwrap().len(), 1);
     assert!(outsiders.recall("partner:0").is_none());
-    drop(app);
 }
