@@ -183,11 +183,7 @@ pub async fn begin_link(app: &App, login: &LoggedIn, provider: &Provider) -> Res
 ///
 /// # Errors
 /// As [`begin`]; `request_invalid` if the account has a second factor, which counts in its place.
-pub async fn begin_step_up(
-    app: &App,
-    login: &LoggedIn,
-    provider: &Provider,
-) -> Result<(String, HeaderValue), Refusal> {
+pub async fn begin_step_up(app: &App, login: &LoggedIn, provider: &Provider) -> Result<(String, HeaderValue), Refusal> {
     if second_factor::of_user(app, login.caller().user_id()).await?.is_some() {
         return Err(Refusal::new(Code::RequestInvalid, "code is missing: the account has a second factor."));
     }
@@ -198,12 +194,7 @@ fn standing(login: &LoggedIn) -> Standing {
     Standing { user_id: login.caller().user_id().to_owned(), login: login.login().to_owned() }
 }
 
-async fn go(
-    app: &App,
-    visit: &Visit,
-    provider: &Provider,
-    purpose: Purpose,
-) -> Result<(String, HeaderValue), Refusal> {
+async fn go(app: &App, visit: &Visit, provider: &Provider, purpose: Purpose) -> Result<(String, HeaderValue), Refusal> {
     let (secrets, now_ms) = (Secrets::new(), app.clock.now_ms());
     let again = matches!(purpose, Purpose::StepUp(_));
     let url = provider.question(&secrets, again, now_ms).await.map_err(|fault| away(provider, fault))?;
@@ -250,7 +241,9 @@ async fn take(
     }
     match provider.may_answer(answer.iss.as_deref(), now_ms).await {
         Ok(true) => {}
-        Ok(false) => return nowhere(app, visit, provider, Fault::Unsound("the answer of another issuer".to_owned())).await,
+        Ok(false) => {
+            return nowhere(app, visit, provider, Fault::Unsound("the answer of another issuer".to_owned())).await;
+        }
         Err(fault) => return nowhere(app, visit, provider, fault).await,
     }
     let hash = sha256_hex(&[flow.secrets.state.as_bytes()]);

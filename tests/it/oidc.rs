@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::{Method, Response, StatusCode, Url};
 use serde_json::{Value, json};
 use tests::attack::mint::signed;
-use tests::process::{Program, artefact, free_port};
+use tests::process::{Program, artefact, free_port, workspace};
 use tests::scripted::eventually;
 use tests::world::{User, World};
 
@@ -81,7 +81,9 @@ impl Way {
 fn kept(answer: &Response, name: &str) -> Option<String> {
     let cookies = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
     let mut pairs = cookies.map(|cookie| cookie.split(';').next().unwrap());
-    pairs.find(|pair| pair.split_once('=').is_some_and(|(other, value)| other == name && !value.is_empty())).map(str::to_owned)
+    pairs
+        .find(|pair| pair.split_once('=').is_some_and(|(other, value)| other == name && !value.is_empty()))
+        .map(str::to_owned)
 }
 
 fn word(answer: &Response) -> String {
@@ -132,7 +134,10 @@ async fn audited(world: &World, admin: &User, action: &str) -> usize {
 #[tokio::test]
 async fn people_come_in_with_a_provider() {
     let provider = Provider::start().await;
-    let toml = provider.settings("mock", "sign_up = \"open\"\nroles = {mapping = [{from = \"paid\", to = \"premium\"}], default = \"free\"}");
+    let toml = provider.settings(
+        "mock",
+        "sign_up = \"open\"\nroles = {mapping = [{from = \"paid\", to = \"premium\"}], default = \"free\"}",
+    );
     let world = World::with_file(|_| {}, &[], &toml).await;
     let listed: Value = world.get("/login/oidc").await.json().await.unwrap();
     assert_eq!(listed, json!({"providers": [{"id": "mock", "name": "mock"}]}));
@@ -160,7 +165,8 @@ async fn people_come_in_with_a_provider() {
     .await;
     // And the login goes on with the new one.
     let refresh = kept(&first, "cosygate-refresh").unwrap();
-    let fresh = world.request(Method::POST, "/refresh").header("cookie", refresh).header("sec-fetch-site", "same-origin");
+    let fresh =
+        world.request(Method::POST, "/refresh").header("cookie", refresh).header("sec-fetch-site", "same-origin");
     let fresh = fresh.send().await.unwrap();
     assert_eq!(fresh.json::<Value>().await.unwrap()["role"], "free");
 
@@ -168,7 +174,10 @@ async fn people_come_in_with_a_provider() {
     assert_eq!((audited(&world, &admin, "register").await, audited(&world, &admin, "user_role").await), (2, 1));
     // Neither code nor state stands in a log.
     let logs = format!("{}{}", world.edge.envoy.log(), world.origin.log());
-    assert!(logs.contains("/login/oidc/mock/callback") && !logs.contains("code=") && !logs.contains("state="), "{logs}");
+    assert!(
+        logs.contains("/login/oidc/mock/callback") && !logs.contains("code=") && !logs.contains("state="),
+        "{logs}"
+    );
 }
 
 #[tokio::test]
@@ -219,7 +228,8 @@ async fn answers_that_do_not_fit_let_nobody_in() {
     let way = begin(&world, "mock").await;
     let denied = provider.client.post(&way.question).form(&[("action", "deny")]).send().await.unwrap();
     let url = Url::parse(denied.headers()["location"].to_str().unwrap()).unwrap();
-    let state = Url::parse(&way.question).unwrap().query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+    let state =
+        Url::parse(&way.question).unwrap().query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     assert_eq!(word(&back(&world, &way.cookie, &with(&url, "state", &state)).await), "/#login=cancelled");
 
     // Gone in between: nobody is wrong, and it is worth coming back.
@@ -227,7 +237,10 @@ async fn answers_that_do_not_fit_let_nobody_in() {
     let url = provider.log_in(&way.question, "1").await;
     provider.program.kill();
     let down = back(&world, &way.cookie, &url).await;
-    assert_eq!((down.status(), &down.headers()["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap()));
+    assert_eq!(
+        (down.status(), &down.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap())
+    );
     assert_eq!(down.json::<Value>().await.unwrap()["code"], "overloaded");
 }
 
@@ -297,4 +310,34 @@ async fn the_issuer_says_what_it_is() {
     let metadata: Value = world.get("/.well-known/oauth-authorization-server").await.json().await.unwrap();
     assert_eq!((&metadata["issuer"], &metadata["grant_types_supported"]), (&json!("cosygate"), &json!([])));
     assert_eq!(metadata["jwks_uri"], "http://localhost:10000/.well-known/jwks.json");
+}
+
+#[tokio::test]
+async fn a_certificate_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = workspace().join("tests/services/provider_over_tls.py");
+    let mut command = Command::new(artefact("SERVICES_PYTHON", ".tools/services/bin/python"));
+    command.arg(script).arg(folder.path());
+    let mut provider = Program::start(&mut command, &folder.path().join("provider.log"));
+    let end = Instant::now() + Duration::from_secs(30);
+    let port = loop {
+        if let Ok(port) = std::fs::read_to_string(folder.path().join("port")) {
+            break port;
+        }
+        assert!(provider.is_running() && Instant::now() < end, "{}", provider.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let toml = format!(
+        "[[oidc]]\nid = \"tls\"\nname = \"TLS\"\nissuer = \"https://localhost:{port}\"\nclient_id = \"cosygate\"\n"
+    );
+    let ca = folder.path().join("ca.pem");
+    let trusting = World::with_file(|_| {}, &[("SSL_CERT_FILE", ca.to_str().unwrap())], &toml).await;
+    let answer = trusting.get("/login/oidc/tls").await;
+    assert_eq!(answer.status(), StatusCode::FOUND, "{}", trusting.origin.log());
+    let begins = format!("https://localhost:{port}/authorize?");
+    assert!(answer.headers()["location"].to_str().unwrap().starts_with(&begins), "{answer:?}");
+    // Whom the machine does not trust.
+    let other = World::with_file(|_| {}, &[], &toml).await;
+    assert_eq!(other.get("/login/oidc/tls").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(other.origin.log().contains("invalid peer certificate"), "{}", other.origin.log());
 }

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn every_variant_is_a_name_and_they_end() {
-        for wished in ["a".repeat(64), "张".repeat(64), "אבג".to_owned(), "𠀀".repeat(60), "हिन्दी".to_owned()] {
+        for wished in ["a".repeat(64), "张".repeat(64), "אבג".to_owned(), "𠀀".repeat(60), "हिन्दी".to_owned()]
+        {
             let all: Vec<String> = variants(&wished, "work", || u32::MAX).collect();
             assert!((9..=17).contains(&all.len()), "{all:?}");
             for name in &all {

@@ -316,7 +316,9 @@ fn validate_url(url: &str) -> Result<(), SettingsError> {
     if is_good {
         return Ok(());
     }
-    Err(SettingsError::new("engine.urls: each must look like http://host:port or https://host, without password or query"))
+    Err(SettingsError::new(
+        "engine.urls: each must look like http://host:port or https://host, without password or query",
+    ))
 }
 
 #[cfg(test)]

@@ -59,12 +59,8 @@ async fn log_in(
     }
     if second_factor::of_user(app, &user.id).await?.is_some() {
         let now_ms = app.clock.now_ms();
-        let ticket = Ticket {
-            id: new_id(now_ms),
-            provider: provider.settings.id.clone(),
-            user_id: user.id,
-            began_at: now_ms,
-        };
+        let ticket =
+            Ticket { id: new_id(now_ms), provider: provider.settings.id.clone(), user_id: user.id, began_at: now_ms };
         return Ok(Arrived::NeedsCode(flow::cookie(app, &ticket, visit.is_secure)?));
     }
     match logins::admitted(app, &user.id).await? {
@@ -187,13 +183,7 @@ fn role(app: &App, provider: &Provider, identified: &Identified) -> Option<Strin
 }
 
 /// Changes the role as an administrator would. False if nobody would administer any more.
-async fn set_role(
-    app: &App,
-    visit: &Visit,
-    provider: &Provider,
-    user: &User,
-    role: &str,
-) -> Result<bool, Nowhere> {
+async fn set_role(app: &App, visit: &Visit, provider: &Provider, user: &User, role: &str) -> Result<bool, Nowhere> {
     let change = Change::Role(role);
     let author = format!("oidc:{}", provider.settings.id);
     let withdrawal = Withdrawal { whose: Whose::User, subject: &user.id, author: &author, reason: change.reason() };

@@ -35,8 +35,11 @@ mod tests {
     fn the_first_role_of_the_mapping_counts() {
         let mapping = [("boss", "admin"), ("paid speech", "premium"), ("paid", "premium")];
         let mapping = mapping.map(|(from, to)| RoleMapping { from: from.to_owned(), to: to.to_owned() });
-        let settings =
-            RoleSettings { claim: "realm.roles".to_owned(), mapping: mapping.to_vec(), default: Some("free".to_owned()) };
+        let settings = RoleSettings {
+            claim: "realm.roles".to_owned(),
+            mapping: mapping.to_vec(),
+            default: Some("free".to_owned()),
+        };
         for (claims, expected) in [
             (json!({"realm": {"roles": ["paid", "boss"]}}), "admin"),
             (json!({"realm.roles": "paid", "realm": {"roles": ["boss"]}}), "premium"),

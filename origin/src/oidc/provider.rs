@@ -271,8 +271,7 @@ impl Provider {
             .header("authorization", format!("Bearer {}", token.secret()))
             .body(Vec::new())
             .map_err(|error| Fault::Unsound(chain(&error)))?;
-        let answer =
-            http::call(self.http.clone(), request).await.map_err(|error| Fault::Away(chain(&error)))?;
+        let answer = http::call(self.http.clone(), request).await.map_err(|error| Fault::Away(chain(&error)))?;
         if answer.status().as_u16() != 200 {
             return Err(unsound(answer.status().as_str()));
         }

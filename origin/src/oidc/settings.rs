@@ -100,7 +100,10 @@ impl OidcSettings {
             + usize::from(self.client_secret_file.is_some())
             + usize::from(self.client_secret_env.is_some());
         if given > 1 {
-            return Err(format!("{}: give one of client_secret, client_secret_file and client_secret_env", at("client_secret")));
+            return Err(format!(
+                "{}: give one of client_secret, client_secret_file and client_secret_env",
+                at("client_secret")
+            ));
         }
         if let Some(path) = &self.client_secret_file {
             let text = std::fs::read_to_string(path)
@@ -116,10 +119,11 @@ impl OidcSettings {
     }
 
     fn validate(&self) -> Result<(), (&'static str, String)> {
-        let short = |name, text: &str| match (1..=MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control) {
-            true => Ok(()),
-            false => Err((name, format!("must have 1 to {MAX_BYTES} bytes and no control characters"))),
-        };
+        let short =
+            |name, text: &str| match (1..=MAX_BYTES).contains(&text.len()) && !text.chars().any(char::is_control) {
+                true => Ok(()),
+                false => Err((name, format!("must have 1 to {MAX_BYTES} bytes and no control characters"))),
+            };
         short("name", &self.name)?;
         short("client_id", &self.client_id)?;
         short("username_claim", &self.username_claim)?;
@@ -140,7 +144,8 @@ impl OidcSettings {
             return Err(("issuer", message.to_owned()));
         }
         let is_scope = |scope: &String| {
-            (1..=128).contains(&scope.len()) && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+            (1..=128).contains(&scope.len())
+                && scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
         };
         if self.scopes.len() > 20 || !self.scopes.iter().all(is_scope) {
             return Err(("scopes", "must be at most 20 words (RFC 6749, section 3.3)".to_owned()));
@@ -151,7 +156,10 @@ impl OidcSettings {
             }
         }
         if self.sign_up == SignUp::Open && self.roles.default.as_deref() == Some(ADMIN_ROLE) {
-            return Err(("roles.default", "whoever the provider knows would be an admin; map a role of theirs".to_owned()));
+            return Err((
+                "roles.default",
+                "whoever the provider knows would be an admin; map a role of theirs".to_owned(),
+            ));
         }
         Ok(())
     }

@@ -21,8 +21,7 @@ async fn world(accounts: &str) -> TestApp {
 
 /// A request with a token of the other issuer.
 fn request(app: &TestApp, user_id: &str, method: &str, target: &str) -> Request<Body> {
-    let sealed =
-        Sealed { sub_iss: Some(ISSUER.into()), ..app.sealed(method, target, Some((user_id, "premium"))) };
+    let sealed = Sealed { sub_iss: Some(ISSUER.into()), ..app.sealed(method, target, Some((user_id, "premium"))) };
     let sealed = Sealed { sub: Some(user_id.to_owned().into()), role: Some("premium".into()), ..sealed };
     let seal = app.ring.seal(&sealed).unwrap();
     let request = Request::builder().method(method).uri(target).header(HEADER, seal);

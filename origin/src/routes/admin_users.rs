@@ -13,7 +13,7 @@ use super::reset::withdrawal;
 use crate::app::App;
 use crate::caller::Admin;
 use crate::clock::rfc3339;
-use crate::input::{JsonBody, UserId, Parameters};
+use crate::input::{JsonBody, Parameters, UserId};
 use crate::invitations::offer_reset;
 use crate::problem::Refusal;
 use crate::store::{Change, Changed, User};

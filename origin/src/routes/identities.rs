@@ -70,8 +70,9 @@ pub(super) async fn unlink(
     match app.store.of(login.caller()).unlink(&id, &app.oidc.issuers(), &audit).await? {
         Unlinked::Done => Ok(StatusCode::NO_CONTENT),
         Unlinked::NotFound => Err(Refusal::not_found()),
-        Unlinked::LastWay => {
-            Err(Refusal::new(Code::Conflict, "You could not log in any more. Link another one or set a password first."))
-        }
+        Unlinked::LastWay => Err(Refusal::new(
+            Code::Conflict,
+            "You could not log in any more. Link another one or set a password first.",
+        )),
     }
 }

@@ -137,7 +137,8 @@ fn with_cookies(answer: Response, location: &str, done: HeaderValue) -> Result<R
 
 /// Browsers are shown the page in place of JSON when we cannot go on now.
 fn shown(headers: &HeaderMap, refusal: Refusal) -> Result<Response, Refusal> {
-    let wants_html = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
+    let wants_html =
+        headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
     if refusal.problem.code.status() != StatusCode::SERVICE_UNAVAILABLE.as_u16() || !wants_html {
         return Err(refusal);
     }

@@ -50,7 +50,9 @@ pub(super) async fn handler(
         Proof::Missing => return missing("code is missing: the account has a second factor."),
         Proof::None => match &body.password {
             Some(_) if has_no_password(&app, caller).await? => {
-                return missing("password: this account has none. Prove who you are at its provider: POST /api/me/step-up/{provider}.");
+                return missing(
+                    "password: this account has none. Prove who you are at its provider: POST /api/me/step-up/{provider}.",
+                );
             }
             Some(password) => drop(guessing::confirm(&app, caller, "step_up", password).await?),
             None => return missing("password is missing."),

@@ -122,11 +122,10 @@ pub(super) const ADMINS: &str =
 macro_rules! is_last_admin {
     ($executor:expr, $id:expr) => {{
         sqlx::query("UPDATE control SET serial = serial").execute($executor).await?;
-        let admins: Vec<String> =
-            sqlx::query_scalar($crate::store::accounts::ADMINS)
-                .bind($crate::caller::ADMIN_ROLE)
-                .fetch_all($executor)
-                .await?;
+        let admins: Vec<String> = sqlx::query_scalar($crate::store::accounts::ADMINS)
+            .bind($crate::caller::ADMIN_ROLE)
+            .fetch_all($executor)
+            .await?;
         admins == [$id]
     }};
 }

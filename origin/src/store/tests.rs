@@ -3,6 +3,8 @@
 
 /// Names, passwords, invitations, guesses.
 mod accounts;
+/// Identities at providers.
+mod identities;
 /// Logins and personal access tokens.
 mod logins;
 /// Second factors.
@@ -13,6 +15,7 @@ mod share_links;
 use std::sync::Arc;
 
 use self::accounts::*;
+use self::identities::*;
 use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
 };
@@ -88,6 +91,10 @@ contract! {
     tokens_state_what_the_account_is
     a_second_factor_is_used_step_by_step
     links_open_one_output_and_are_counted
+    identities_are_somebodys_one_at_a_time
+    one_way_to_log_in_stays
+    what_is_used_up_stays_so_until_its_end
+    users_of_other_issuers_have_one_account_each
 }
 
 pub(crate) async fn run_sql(url: &str, sql: String) {

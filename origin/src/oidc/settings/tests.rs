@@ -1,7 +1,8 @@
 use super::*;
 use crate::config::Settings;
 
-const GOOD: &str = "[[oidc]]\nid = \"work\"\nname = \"Work\"\nissuer = \"https://id.example\"\nclient_id = \"cosygate\"\n";
+const GOOD: &str =
+    "[[oidc]]\nid = \"work\"\nname = \"Work\"\nissuer = \"https://id.example\"\nclient_id = \"cosygate\"\n";
 
 fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
     let folder = tempfile::tempdir().unwrap();
@@ -71,7 +72,9 @@ fn mistakes_are_named() {
         let error = load(&toml, &[]).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
-    for issuer in ["http://localhost:4000", "http://127.0.0.1:4000", "http://[::1]:4000/realms/a", "https://id.example/a"] {
+    for issuer in
+        ["http://localhost:4000", "http://127.0.0.1:4000", "http://[::1]:4000/realms/a", "https://id.example/a"]
+    {
         load(&with("https://id.example", issuer), &[]).unwrap();
     }
 }
@@ -82,7 +85,9 @@ fn the_public_address_is_an_origin() {
         let settings = load("", &[("COSYGATE_PUBLIC_URL", good)]).unwrap();
         assert_eq!(settings.public_url.path(), "/");
     }
-    for bad in ["speech.example", "ftp://speech.example", "https://u@h", "https://h/path", "https://h/?q", "https://h/#f"] {
+    for bad in
+        ["speech.example", "ftp://speech.example", "https://u@h", "https://h/path", "https://h/?q", "https://h/#f"]
+    {
         let error = load("", &[("COSYGATE_PUBLIC_URL", bad)]).unwrap_err();
         assert!(error.to_lowercase().contains("public_url"), "{error}");
     }

@@ -134,7 +134,9 @@ async fn metadata(State(idp): State<Idp>) -> Response {
 
 async fn keys(State(idp): State<Idp>) -> Response {
     match idp.ask("keys") {
-        Ok(script) => Json(json!({"keys": script.keys.iter().map(SigningJwk::public).collect::<Vec<_>>()})).into_response(),
+        Ok(script) => {
+            Json(json!({"keys": script.keys.iter().map(SigningJwk::public).collect::<Vec<_>>()})).into_response()
+        }
         Err(response) => response,
     }
 }

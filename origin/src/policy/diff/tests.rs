@@ -277,10 +277,7 @@ fn issuers_and_their_keys() {
     assert_eq!(idp("keys/jwks/keys/1", Value::Null), ["issuer https://idp.example: key without an id removed"]);
     assert_eq!(idp("keys/jwks/note", json!(1)), ["issuer https://idp.example: the set of keys is written differently"]);
     assert_eq!(idp("users_of", json!("other")), ["issuer https://idp.example: users cosygate → other"]);
-    assert_eq!(
-        idp("accounts", json!("none")),
-        ["issuer https://idp.example: accounts of its users first_use → none"]
-    );
+    assert_eq!(idp("accounts", json!("none")), ["issuer https://idp.example: accounts of its users first_use → none"]);
     assert_eq!(
         idp("requests/per_minute", json!(60)),
         ["issuer https://idp.example: requests of all users together 6000 → 60 per minute"]
