@@ -271,6 +271,7 @@ async fn users_of_another_issuer_get_accounts() {
     const ISSUER: &str = "https://partner.example";
     let world = World::with(
         |policy| {
+            policy["roles"]["free"]["in_flight"] = json!(64);
             policy["issuers"].as_array_mut().unwrap().push(json!({
                 "issuer": ISSUER, "audiences": ["cosygate"], "algorithms": ["EdDSA"], "user_prefix": "partner",
                 "keys": {"jwks": {"keys": [cases::public_key("ed")]}}, "accounts": "first_use",

@@ -104,7 +104,7 @@ pub(super) fn in_cookie<K: Kept>(app: &App, headers: &HeaderMap, is_secure: bool
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     let mut values = pairs.filter_map(|pair| value_of(pair.trim_ascii(), name(is_secure)));
     let value = values.next().filter(|_| values.next().is_none())?;
-    let text = app.oidc.vault.open_text(std::str::from_utf8(value.as_ref()).ok()?, K::ABOUT)?;
+    let text = app.oidc.vault.open_text(std::str::from_utf8(value).ok()?, K::ABOUT)?;
     let kept: K = serde_json::from_slice(&text).ok()?;
     let age_ms = now_ms.saturating_sub(kept.began_at());
     (0..LASTS_MS).contains(&age_ms).then_some(kept)

@@ -12,7 +12,7 @@ use hmac::Mac as _;
 use serde_json::{Value, json};
 use url::Url;
 
-use self::idp::{Idp, SECRET};
+use self::idp::{Forge, Idp, SECRET};
 use super::OidcSettings;
 use crate::second_factor;
 use crate::signing::SigningJwk;
@@ -322,7 +322,7 @@ async fn id_tokens_that_do_not_hold_let_nobody_in() {
         assert_eq!(world.word().await, "failed", "{claims}");
     }
     world.idp.script().claims = json!({});
-    let signers: [(&str, fn(&Value) -> String); 5] = [
+    let signers: [(&str, Forge); 5] = [
         ("alg none", |claims| unsigned(claims, &json!({"alg": "none"}), b"")),
         ("no signature", |claims| unsigned(claims, &json!({"alg": "EdDSA"}), b"")),
         ("the client's secret as a key", |claims| {

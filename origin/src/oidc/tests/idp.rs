@@ -19,6 +19,9 @@ use crate::signing::SigningJwk;
 /// The secret of the client `cosygate`.
 pub(super) const SECRET: &str = "a secret of the client";
 
+/// Makes of claims what passes for a token.
+pub(super) type Forge = fn(&Value) -> String;
+
 /// What it does, and what was asked of it.
 pub(super) struct Script {
     /// What it publishes.
@@ -28,7 +31,7 @@ pub(super) struct Script {
     /// What it says in the next ID tokens beside what it must; null takes something out.
     pub(super) claims: Value,
     /// What it signs instead of a token, given the claims.
-    pub(super) forge: Option<fn(&Value) -> String>,
+    pub(super) forge: Option<Forge>,
     /// Beside or in place of what the metadata must have.
     pub(super) metadata: Value,
     /// What it says of whoever has an access token.
@@ -91,11 +94,11 @@ impl Idp {
         code
     }
 
-    fn ask(&self, what: &'static str) -> Result<MutexGuard<'_, Script>, Response> {
+    fn ask(&self, what: &'static str) -> Result<MutexGuard<'_, Script>, StatusCode> {
         let mut script = self.script();
         *script.asked.entry(what).or_default() += 1;
         match script.down {
-            Some(status) => Err(status.into_response()),
+            Some(status) => Err(status),
             None => Ok(script),
         }
     }
@@ -116,7 +119,7 @@ fn merged(base: Value, over: &Value) -> Value {
 async fn metadata(State(idp): State<Idp>) -> Response {
     let script = match idp.ask("metadata") {
         Ok(script) => script,
-        Err(response) => return response,
+        Err(status) => return status.into_response(),
     };
     let url = &idp.url;
     let base = json!({
@@ -137,7 +140,7 @@ async fn keys(State(idp): State<Idp>) -> Response {
         Ok(script) => {
             Json(json!({"keys": script.keys.iter().map(SigningJwk::public).collect::<Vec<_>>()})).into_response()
         }
-        Err(response) => response,
+        Err(status) => status.into_response(),
     }
 }
 
@@ -145,14 +148,14 @@ async fn userinfo(State(idp): State<Idp>, headers: HeaderMap) -> Response {
     match idp.ask("userinfo") {
         Ok(_) if headers["authorization"] != "Bearer an access token" => StatusCode::UNAUTHORIZED.into_response(),
         Ok(script) => Json(script.userinfo.clone()).into_response(),
-        Err(response) => response,
+        Err(status) => status.into_response(),
     }
 }
 
 async fn token(State(idp): State<Idp>, headers: HeaderMap, Form(form): Form<HashMap<String, String>>) -> Response {
     let mut script = match idp.ask("token") {
         Ok(script) => script,
-        Err(response) => return response,
+        Err(status) => return status.into_response(),
     };
     let refuse = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response();
     // RFC 6749, section 2.3.1: form-encoded, then Basic.
