@@ -28,6 +28,8 @@ use crate::guessing::Guard;
 use crate::jobs::{self, Jobs};
 use crate::keys::Master;
 use crate::logins::Uses;
+use crate::oidc::Providers;
+use crate::outside::Outsiders;
 use crate::passkeys::RelyingParty;
 use crate::policy::{CenterError, PolicyCenter, PolicyFile};
 use crate::problem::Refusal;
@@ -56,6 +58,10 @@ pub struct App {
     pub passkeys: RelyingParty,
     /// What those who opened a shared link show.
     pub passes: Passes,
+    /// Providers of OpenID Connect.
+    pub oidc: Providers,
+    /// Users of other issuers.
+    pub outsiders: Outsiders,
     /// The policy in force.
     pub policy: PolicyCenter,
     /// The speech engine.
@@ -171,6 +177,7 @@ impl App {
     ) -> Result<Self, AppError> {
         let master = open_master(&settings)?;
         let (guard, vault, passes) = (Guard::new(&master), master.child("second factors"), Passes::new(&master));
+        let oidc = Providers::new(&settings, &master).map_err(AppError::Other)?;
         let passkeys = RelyingParty::new(&settings.public_url, &master);
         let door = Door::new(open_identity_keys(&settings)?);
         let blobs = open_blobs(&settings)?;
@@ -193,6 +200,8 @@ impl App {
             vault,
             passkeys,
             passes,
+            oidc,
+            outsiders: Outsiders::default(),
             policy,
             engine,
             audio: audio::Workers::default(),

@@ -106,6 +106,11 @@ impl Caller {
         &self.user_id
     }
 
+    /// Whose token it is.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// The login that the token belongs to, if it says so.
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()

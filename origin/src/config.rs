@@ -11,6 +11,7 @@ use url::Url;
 use crate::accounts::{PasswordSettings, accept_password};
 use crate::engine::EngineSettings;
 use crate::keys::Master;
+use crate::oidc::{self, OidcSettings};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -24,7 +25,7 @@ pub struct Settings {
     /// `127.0.0.1:9090`.
     pub metrics_addr: SocketAddr,
     /// The origin under which browsers reach the edge: scheme, host and port. Passkeys are bound to
-    /// its host. `COSYGATE_PUBLIC_URL`, default `http://localhost:10000`.
+    /// its host, and providers send people back to it. `COSYGATE_PUBLIC_URL`, default `http://localhost:10000`.
     pub public_url: Url,
     /// `postgres://…` or `sqlite://path`. `COSYGATE_DATABASE_URL`, default `cosygate.db` under
     /// the data folder.
@@ -63,6 +64,9 @@ pub struct Settings {
     /// The speech engine. `COSYGATE_ENGINE` sets its kind, `COSYGATE_ENGINE_URL` its addresses,
     /// separated by commas.
     pub engine: EngineSettings,
+    /// Providers of OpenID Connect that people may log in with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub oidc: Vec<OidcSettings>,
 }
 
 impl Default for Settings {
@@ -86,6 +90,7 @@ impl Default for Settings {
             queue: QueueSettings::default(),
             passwords: PasswordSettings::default(),
             engine: EngineSettings::default(),
+            oidc: Vec::new(),
         }
     }
 }
@@ -204,7 +209,7 @@ impl Settings {
             };
             *secret = set(name).or(from_file).map(Secret).or(secret.take());
         }
-        Ok(())
+        self.oidc.iter_mut().try_for_each(|provider| provider.resolve(variable)).map_err(ConfigError)
     }
 
     /// Checks what can be checked without touching a file or the network.
@@ -215,9 +220,7 @@ impl Settings {
         if self.data.as_os_str().is_empty() {
             return Err(wrong("data", "must name a folder"));
         }
-        let url = &self.public_url;
-        let is_origin = url.has_host() && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        if !matches!(url.scheme(), "http" | "https") || !is_origin || url.username() != "" || url.password().is_some() {
+        if !is_plain_origin(&self.public_url) {
             return Err(wrong(
                 "public_url",
                 "must be http:// or https://, a host and perhaps a port, and nothing else",
@@ -257,6 +260,7 @@ impl Settings {
             accept_password(password.reveal(), "admin", self.passwords.length)
                 .map_err(|reason| wrong("admin_password", reason))?;
         }
+        oidc::validate(&self.oidc).map_err(ConfigError)?;
         self.engine.validate().map_err(|error| ConfigError(error.to_string()))
     }
 
@@ -314,6 +318,16 @@ impl Settings {
     pub fn edge_file(&self) -> PathBuf {
         self.edge_dir().join("filter.json")
     }
+}
+
+fn is_plain_origin(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
 }
 
 fn override_with<T: FromStr<Err: std::fmt::Display>>(

@@ -180,7 +180,7 @@ async fn evaluate(
         Some(user) => audit(result).on_user(&user.id),
         None => audit(result),
     };
-    let hash = user.as_ref().map(|user| user.password_hash.as_str());
+    let hash = user.as_ref().and_then(User::password);
     let is_right = guess(app, buckets, password, hash, &refused("rate_limited")).await?;
     if !is_right || user.as_ref().is_none_or(|user| user.disabled_at.is_some()) {
         app.store.audit(&refused("token_invalid")).await?;

@@ -36,6 +36,10 @@ pub struct Parameters<T>(pub T);
 /// The id in the path. What is no id is answered like an id that does not exist.
 pub struct ObjectId(pub String);
 
+/// The id of a user in the path, of another issuer, too. Such ids may have a `%`, which no path can
+/// have in a segment: there `~` stands for it. Ids have no `~` of their own.
+pub struct UserId(pub String);
+
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = Refusal;
 
@@ -99,6 +103,16 @@ impl<S: Sync + Send> FromRequestParts<S> for ObjectId {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let id = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::not_found())?;
         if is_id(&id) { Ok(Self(id.0)) } else { Err(Refusal::not_found()) }
+    }
+}
+
+impl<S: Sync + Send> FromRequestParts<S> for UserId {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let id = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::not_found())?;
+        let is_outside = id.contains(':') && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%');
+        if is_id(&id) || is_outside { Ok(Self(id.replace('~', "%"))) } else { Err(Refusal::not_found()) }
     }
 }
 

@@ -42,6 +42,8 @@ pub mod engine;
 pub mod files;
 /// Forms with files.
 pub mod form;
+/// Proving to be the owner, with a password or without.
+pub mod fresh;
 /// How often passwords may be guessed.
 pub mod guessing;
 /// SHA-256 as text.
@@ -60,8 +62,12 @@ pub mod keys;
 pub mod logins;
 /// `/metrics`, `/healthz`, `/readyz`.
 pub mod metrics_listener;
+/// Logging in with providers of OpenID Connect.
+pub mod oidc;
 /// The dialect of `/v1`.
 pub mod openai;
+/// Accounts of users of other issuers.
+pub mod outside;
 /// Key pairs on devices of users (WebAuthn).
 pub mod passkeys;
 /// The control plane: the policy and its revisions.
@@ -95,6 +101,8 @@ pub mod store;
 /// What tests of routes need.
 #[cfg(test)]
 mod test_app;
+/// HTTP clients that speak TLS.
+pub mod tls;
 /// A policy on trial at some edges.
 pub mod trial;
 /// The housekeeper.

@@ -32,9 +32,9 @@ use crate::issuer::{Grant, SCOPE};
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
 use crate::second_factor;
-use crate::store::{Ended, IssuedToken, Login, RevocationRecord, Successor, User, Whose};
+use crate::store::{AuditEntry, Ended, IssuedToken, Login, RevocationRecord, Successor, User, Whose};
 
-pub use self::handover::{Presented, clear_cookies};
+pub use self::handover::{Presented, check_same_origin, clear_cookies};
 pub use self::uses::Uses;
 
 /// How long the refresh token before the current one still gives the current one, in milliseconds:
@@ -159,17 +159,25 @@ pub async fn refresh(app: &App, visit: &Visit, presented: &str) -> Result<Sessio
 /// # Errors
 /// `token_revoked` if the login has ended meanwhile.
 pub async fn step_up(app: &App, permit: &LoggedIn) -> Result<Session, Refusal> {
+    let caller = permit.caller();
+    let audit = caller.audit(&app.clock, "step_up", "ok").on(permit.login());
+    prove_again(app, caller.user_id(), permit.login(), &audit).await
+}
+
+/// The same for whoever has proved it elsewhere.
+///
+/// # Errors
+/// As [`step_up`].
+pub async fn prove_again(app: &App, user_id: &str, id: &str, audit: &AuditEntry) -> Result<Session, Refusal> {
     let over = || Refusal::new(Code::TokenRevoked, "The login has ended. Log in again.");
-    let (caller, id) = (permit.caller(), permit.login());
-    let (user, now_ms) = admitted(app, caller.user_id()).await?.ok_or_else(over)?;
+    let (user, now_ms) = admitted(app, user_id).await?.ok_or_else(over)?;
     let login = app.store.logins().by_id(id).await?.filter(|login| login.user_id == user.id).ok_or_else(over)?;
     if is_withdrawn(&login, &app.policy.now().document) {
         return Err(over().because("the policy withdraws it"));
     }
     // Made known before it is noted that the login goes on, as for a refresh.
     let place = place(app, &login, now_ms).await?;
-    let audit = caller.audit(&app.clock, "step_up", "ok").on(id);
-    if !app.store.logins().prove_again(id, now_ms, &audit).await? {
+    if !app.store.logins().prove_again(id, now_ms, audit).await? {
         return Err(over());
     }
     session(app, user, &Login { authenticated_at: Some(now_ms), ..login }, None, place)

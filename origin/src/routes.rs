@@ -12,6 +12,7 @@ mod edge_bundle;
 mod edge_list;
 mod export;
 mod generate;
+mod identities;
 mod job_events;
 mod jobs;
 mod jwks;
@@ -19,6 +20,8 @@ mod login;
 mod logins;
 mod logout;
 mod me;
+mod metadata;
+mod oidc;
 mod openai_models;
 mod openai_speech;
 mod openai_voices;
@@ -61,15 +64,22 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(page::index))
         .route("/assets/{*path}", get(page::asset))
         .route("/.well-known/jwks.json", get(jwks::handler))
+        .route("/.well-known/oauth-authorization-server", get(metadata::handler))
         .route("/status/{number}", get(status::handler))
         .route("/register", post(register::handler))
         .route("/login", post(login::handler))
+        .route("/login/oidc", get(oidc::list).post(oidc::finish))
+        .route("/login/oidc/{id}", get(oidc::begin))
+        .route("/login/oidc/{id}/callback", get(oidc::callback))
         .route("/refresh", post(refresh::handler))
         .route("/reset", post(reset::handler))
         .route("/logout", post(logout::handler))
         .route("/api/me", get(me::get).patch(me::patch).delete(me::delete))
         .route("/api/me/password", post(password::handler))
         .route("/api/me/step-up", post(step_up::handler))
+        .route("/api/me/step-up/{provider}", post(identities::step_up))
+        .route("/api/me/identities", get(identities::list))
+        .route("/api/me/identities/{id}", post(identities::link).delete(identities::unlink))
         .route("/api/me/totp", post(totp::offer).delete(totp::remove))
         .route("/api/me/totp/confirm", post(totp::confirm))
         .route("/api/me/passkeys", get(passkeys::list).post(passkeys::offer))

@@ -125,6 +125,11 @@ pub async fn require(State(app): State<Arc<App>>, visit: Visit, mut request: Req
             if let Some(session) = caller.session() {
                 app.uses.note(session, caller.visit().started_ms);
             }
+            if let Err(refusal) = app.outsiders.admit(&app, &caller).await {
+                let mut response = refusal.into_response();
+                response.extensions_mut().insert(For(caller));
+                return response;
+            }
             request.extensions_mut().insert(caller.clone());
             let mut response = next.run(request).await;
             response.extensions_mut().insert(For(caller));

@@ -13,6 +13,7 @@ mod control;
 mod erasure;
 mod exports;
 mod guesses;
+mod identities;
 mod invitations;
 mod issued;
 mod jobs;
@@ -54,6 +55,7 @@ pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use erasure::Erasures;
 pub use exports::{Export, ExportState};
 pub use guesses::{Bucket, Guesses};
+pub use identities::{Identities, Identity, Linked, Unlinked};
 pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
 pub use jobs::{Enqueued, Failure, Job, Limits, NewJob};
@@ -265,6 +267,11 @@ impl Store {
     /// Invitations and resets of passwords.
     pub fn invitations(&self) -> Invitations<'_> {
         Invitations::new(self)
+    }
+
+    /// Who users are elsewhere, for whoever logs somebody in.
+    pub fn identities(&self) -> Identities<'_> {
+        Identities::new(self)
     }
 
     /// Links to outputs, for whoever has the secret of one.

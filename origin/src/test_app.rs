@@ -21,11 +21,12 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use crate::accounts::{PasswordSettings, Passwords};
-use crate::app::App;
+use crate::app::{App, open_master};
 use crate::caller::{Caller, Visit};
 use crate::clock::{Clock, new_id};
 use crate::config::Settings;
 use crate::engine::{Abilities, Engine, EngineError, Reference, Sentences, Speech, Utterance, Voice};
+use crate::oidc::{OidcSettings, Providers};
 use crate::passkeys::RelyingParty;
 use crate::policy::BUILT_IN;
 use crate::store::Store;
@@ -274,6 +275,15 @@ impl TestApp {
     pub(crate) fn passkeys_mut(&mut self, passkeys: RelyingParty) {
         self.router = Router::new();
         Arc::get_mut(&mut self.app).unwrap().passkeys = passkeys;
+        self.router = routes::router(Arc::clone(&self.app));
+    }
+
+    /// With these providers from now on. The second of two with one issuer is there for tests alone.
+    pub(crate) fn set_providers(&mut self, providers: Vec<OidcSettings>) {
+        self.router = Router::new();
+        let app = Arc::get_mut(&mut self.app).unwrap();
+        app.settings.oidc = providers;
+        app.oidc = Providers::new(&app.settings, &open_master(&app.settings).unwrap()).unwrap();
         self.router = routes::router(Arc::clone(&self.app));
     }
 

@@ -75,6 +75,7 @@ pub async fn once(app: &App) -> Result<(), Refusal> {
     app.store.guesses().forget(now_ms).await?;
     app.store.passkeys().forget(now_ms).await?;
     app.store.invitations().forget(now_ms).await?;
+    while app.store.identities().forget(now_ms).await? > 0 {}
     while app.store.share_links().forget(now_ms).await? > 0 {}
     app.store.control().forget_edges(now_ms.saturating_sub(DAY_MS)).await?;
     while app.store.trail().forget_personal(now_ms.saturating_sub(audit::PERSONAL_DAYS * DAY_MS), STEP).await? > 0 {}

@@ -119,6 +119,21 @@ export async function login(username, password, proof = {}) {
   return account;
 }
 
+/** Who may be logged in with, and who one is there. */
+export const providers = async () => (await read("/login/oidc")).providers;
+export const identities = () => read("/api/me/identities");
+/** Each answers with the `url` at which it goes on. */
+export const linkProvider = (id) => send("POST", `/api/me/identities/${encodeURIComponent(id)}`);
+export const stepUpWith = (id) => send("POST", `/api/me/step-up/${encodeURIComponent(id)}`);
+export const unlinkProvider = (id) => send("DELETE", `/api/me/identities/${encodeURIComponent(id)}`);
+
+/** Ends a login that a provider vouches for; `code` is what `codeOf` makes. */
+export async function finishLogin(code) {
+  const account = await send("POST", "/login/oidc", code);
+  begun(account.expires_in);
+  return account;
+}
+
 export async function logout() {
   try {
     await send("POST", "/logout");
@@ -189,7 +204,7 @@ export async function exchange(path, options, timeoutMs = usualTimeoutMs, take =
     let response = await ask();
     if (response.status === 401) {
       const problem = await problemOf(response);
-      if (problem.code === "step_up_required" && path !== "/login") {
+      if (problem.code === "step_up_required" && !path.startsWith("/login")) {
         if (!(await stepUpByReader())) throw new Problem({ code: "dropped" });
       } else if (!renewable.includes(problem.code) || !(await renew())) throw problem;
       response = await ask();

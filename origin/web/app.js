@@ -5,6 +5,7 @@
 //   logins   where one is logged in
 //   shares   links to one's own recordings
 //   voices   one's own voices
+//   oidc     logging in with providers, being linked to them
 //   factor   the second factor; step-up asks for it, or for the password, again
 //   account  password, tokens, activity, one's own data; admin: what administrators do
 //   route    which of these the address names
@@ -17,10 +18,11 @@ import { clearEntry, focusEntry, hasReset, startEntry } from "./entry.js";
 import { addToHistory, clearHistory, loadHistory, renderHistory, startHistory } from "./history.js";
 import { startLanguageSwitch, t } from "./i18n.js";
 import { clearLogins, startLogins } from "./logins.js";
+import { askForProviderCode, clearIdentities, readArrival, startProviders } from "./oidc.js";
 import { startPlayer } from "./player.js";
 import { correct, here, onRoute } from "./route.js";
 import { clearSecondFactor, needSecondFactor, startSecondFactor } from "./second-factor.js";
-import { renew } from "./session.js";
+import { adopt, renew } from "./session.js";
 import { startStepUp } from "./step-up.js";
 import { clearShares, openShares, startShares } from "./shares.js";
 import { clearUsage, refreshUsage } from "./usage.js";
@@ -95,6 +97,12 @@ function waitFor(answer) {
 
 /** Only the server can tell whether there is a login: the cookie is out of reach here. */
 async function start() {
+  const arrived = location.hash.includes("login=");
+  if (readArrival()) {
+    show("entry");
+    askForProviderCode();
+    return;
+  }
   if (hasReset()) {
     show("entry");
     focusEntry();
@@ -104,7 +112,8 @@ async function start() {
   show("boot");
   try {
     const account = await api.me();
-    clearAlert();
+    adopt();
+    if (!arrived) clearAlert();
     enter(account);
   } catch (problem) {
     if (problem.status === 401) {
@@ -174,6 +183,7 @@ function leave() {
   clearHistory();
   clearUsage();
   clearLogins();
+  clearIdentities();
   clearSecondFactor();
   clearShares();
   clearVoices();
@@ -228,7 +238,11 @@ startSecondFactor(openerOf("factor"), {
 });
 startLanguageSwitch(byId("language"));
 startPlayer();
-startEntry(enter);
+startEntry((account) => {
+  clearAlert();
+  enter(account);
+});
+startProviders(openerOf("logins"), { onEnter: enter, onProblem: report });
 compose.startCompose({
   onMade: (entry) => {
     addToHistory(entry);

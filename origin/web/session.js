@@ -21,6 +21,11 @@ export function begun(expiresInS) {
   schedule();
 }
 
+/** Somebody is logged in who did not do it here, but came back from a provider: renews in a moment. */
+export function adopt() {
+  if (renewAt() === null) begun(0);
+}
+
 /** Nobody is logged in any more. */
 export function over() {
   kept = null;

@@ -3,6 +3,7 @@
 
 import * as api from "./api.js";
 import { onLanguageChange, t } from "./i18n.js";
+import { offerProof } from "./oidc.js";
 import { canUsePasskeys, proved } from "./passkeys.js";
 
 const dialog = document.getElementById("step-up-dialog");
@@ -12,9 +13,12 @@ const secret = document.getElementById("step-up-secret");
 const hint = document.getElementById("step-up-hint");
 const mistake = document.getElementById("step-up-mistake");
 const submit = document.getElementById("step-up-submit");
+const providers = document.getElementById("step-up-providers");
 
 let hasFactor = false;
 let hasPasskey = false;
+// The account has no password, and its provider can ask.
+let isElsewhere = false;
 let answer = () => {};
 let pending = null;
 
@@ -42,10 +46,11 @@ async function ask() {
   const factor = (await api.me()).second_factor;
   hasFactor = factor !== null;
   hasPasskey = hasFactor && factor.passkeys > 0 && canUsePasskeys();
+  isElsewhere = !hasFactor && (await offerProof(providers));
   mistake.textContent = "";
   render();
   dialog.showModal();
-  secret.focus();
+  (isElsewhere ? providers.querySelector("button") : secret).focus();
   return new Promise((resolve) => {
     answer = resolve;
   });
@@ -71,6 +76,8 @@ async function prove() {
 
 function render() {
   hint.hidden = !hasPasskey;
+  providers.hidden = !isElsewhere;
+  secret.closest(".field").hidden = submit.hidden = isElsewhere;
   label.textContent = t(hasFactor ? "code" : "password");
   secret.type = hasFactor ? "text" : "password";
   secret.autocomplete = hasFactor ? "one-time-code" : "current-password";

@@ -20,6 +20,7 @@ mod logins;
 mod many_voices;
 mod missing;
 mod observability;
+mod oidc;
 mod openai;
 mod parity;
 mod policy;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::compile::{CompiledIssuer, CompiledLimits, CompiledRole, Gate, is_plain_name};
 pub(crate) use self::compile::{check_route, compile_rate};
-pub use self::issuer::{ClaimNames, Issuer, KeySource, KeysFrom, OriginKeys, RoleMapping};
+pub use self::issuer::{Accounts, ClaimNames, Issuer, KeySource, KeysFrom, OriginKeys, RoleMapping};
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use origin::accounts::{Passwords, fold_username};
 use origin::app::{self, AddUserError};
-use origin::clock::{Clock, is_id, rfc3339};
+use origin::clock::{Clock, rfc3339};
 use origin::config::Settings;
 use origin::invitations::{self, Terms, offer_reset};
 use origin::policy::current_document;
@@ -125,6 +125,7 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Add { name, role, password_stdin } => add(&store, settings, &name, &role, password_stdin).await?,
         Command::Role { name, role } => {
             check_role(&store, &role).await?;
+            refuse_outsider(&store, &name).await?;
             change(&store, &name, Change::Role(&role), &role).await?;
         }
         Command::Disable { name } => {
@@ -133,7 +134,10 @@ pub(crate) async fn run(settings: &Settings, command: Command) -> anyhow::Result
         Command::Enable { name } => change(&store, &name, Change::Disabled(None), "enabled").await?,
         Command::Erase { name, yes: _ } => erase(settings, &store, &name).await?,
         Command::Logins { name } => logins(&store, &name).await?,
-        Command::Reset { name } => reset(&store, &name).await?,
+        Command::Reset { name } => {
+            refuse_outsider(&store, &name).await?;
+            reset(&store, &name).await?;
+        }
         Command::ResetFactor { name } => reset_factor(&store, &name).await?,
         Command::Invite { role, uses, days } => {
             invite(&store, Terms { role: role.as_deref(), uses, days, author: &super::author() }).await?;
@@ -290,9 +294,17 @@ async fn account(store: &Store, name: &str) -> anyhow::Result<Option<User>> {
         Err(_) => None,
     };
     Ok(match user {
-        None if is_id(name) => store.accounts().by_id(name).await?,
+        None => store.accounts().by_id(name).await?,
         user => user,
     })
+}
+
+/// Refuses what only an account of this server can have.
+async fn refuse_outsider(store: &Store, name: &str) -> anyhow::Result<()> {
+    if account(store, name).await?.is_some_and(|user| user.is_of_another_issuer()) {
+        bail!("{name} comes with tokens of another issuer, which gives role and password");
+    }
+    Ok(())
 }
 
 /// Refuses a role that the newest policy does not have; before the first start the built-in one

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::SettingsError;
 use super::pool::{Pool, Probe};
 use super::session::{Fault, Wire};
+use crate::tls;
 
 /// A validation error is read up to this size.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
@@ -36,11 +37,9 @@ pub(super) struct PcmBody<A>(pub(super) Servers, pub(super) A);
 
 impl Servers {
     pub(super) fn new(pool: &Pool, health: &'static str) -> Result<Self, SettingsError> {
-        let client = Client::builder()
-            .connect_timeout(pool.limits.connect)
-            // The settings name the server; neither a redirect nor the environment changes that.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
+        // The settings name the server, and nothing else does.
+        let client = tls::client(pool.limits.connect)
+            .map_err(|error| SettingsError::new(format!("engine: no TLS: {error}")))?
             // uvicorn closes idle connections after 5 seconds, perhaps just when we write.
             .pool_max_idle_per_host(0)
             .build()

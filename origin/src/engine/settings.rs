@@ -333,11 +333,11 @@ fn within(name: &str, value: u64, range: std::ops::RangeInclusive<u64>) -> Resul
     Err(SettingsError::new(format!("engine.{name} is {value}; it must be {least} to {most}")))
 }
 
-/// Plain HTTP without user, password, query or fragment; a path is fine. The url may appear in
+/// HTTP, over TLS or plain, without user, password, query or fragment; a path is fine. The url may appear in
 /// logs, so it must not hold a secret.
 fn validate_url(url: &str) -> Result<(), SettingsError> {
     let is_good = reqwest::Url::parse(url).is_ok_and(|url| {
-        url.scheme() == "http"
+        matches!(url.scheme(), "http" | "https")
             && url.has_host()
             && url.username().is_empty()
             && url.password().is_none()
@@ -347,7 +347,9 @@ fn validate_url(url: &str) -> Result<(), SettingsError> {
     if is_good {
         return Ok(());
     }
-    Err(SettingsError::new("engine.urls: each must look like http://host:port, without password or query"))
+    Err(SettingsError::new(
+        "engine.urls: each must look like http://host:port or https://host, without password or query",
+    ))
 }
 
 #[cfg(test)]

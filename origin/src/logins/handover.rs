@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
 use gate::headers::{Seen, credential_cookie, refresh_cookie, value_of};
@@ -116,7 +116,7 @@ impl FromRequest<Arc<App>> for Presented {
         let is_secure = request.headers().get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
         let cookie = from_cookie(request.headers(), refresh_cookie(is_secure))?;
         if cookie.is_some() {
-            check_same_origin(&request)?;
+            check_same_origin(request.method(), request.headers())?;
         }
         let has_body = [CONTENT_TYPE, CONTENT_LENGTH]
             .into_iter()
@@ -144,9 +144,12 @@ fn from_cookie(headers: &HeaderMap, name: &str) -> Result<Option<String>, Refusa
 }
 
 /// The edge does this for access tokens; on public routes it does not look at cookies.
-fn check_same_origin(request: &Request) -> Result<(), Refusal> {
-    let header = |name: HeaderName| request.headers().get(name).map(HeaderValue::as_bytes);
-    let mut headers = vec![(":method", request.method().as_str().as_bytes())];
+///
+/// # Errors
+/// `csrf_refused`.
+pub fn check_same_origin(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    let header = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    let mut headers = vec![(":method", method.as_str().as_bytes())];
     for (name, value) in [
         (":authority", header(HOST)),
         ("origin", header(ORIGIN)),

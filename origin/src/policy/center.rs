@@ -128,6 +128,11 @@ impl PolicyCenter {
         Arc::clone(&self.in_force.borrow().policy)
     }
 
+    /// How far the control plane has come, as far as this origin has followed.
+    pub fn serial(&self) -> i64 {
+        self.in_force.borrow().content.progress.serial
+    }
+
     /// All that is in force, as it changes.
     pub fn in_force(&self) -> watch::Receiver<Arc<InForce>> {
         self.in_force.subscribe()

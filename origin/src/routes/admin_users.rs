@@ -13,7 +13,7 @@ use super::reset::withdrawal;
 use crate::app::App;
 use crate::caller::Admin;
 use crate::clock::rfc3339;
-use crate::input::{JsonBody, ObjectId, Parameters};
+use crate::input::{JsonBody, Parameters, UserId};
 use crate::invitations::offer_reset;
 use crate::problem::Refusal;
 use crate::store::{Change, Changed, User};
@@ -50,7 +50,7 @@ pub(super) async fn list(
 }
 
 /// `GET` of one.
-pub(super) async fn get(State(app): State<Arc<App>>, _: Admin, ObjectId(id): ObjectId) -> Result<Json<Value>, Refusal> {
+pub(super) async fn get(State(app): State<Arc<App>>, _: Admin, UserId(id): UserId) -> Result<Json<Value>, Refusal> {
     Ok(Json(describe(&find(&app, &id).await?)))
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Body {
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
     admin: Admin,
-    ObjectId(id): ObjectId,
+    UserId(id): UserId,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Json<Value>, Refusal> {
     let user = find(&app, &id).await?;
@@ -77,6 +77,9 @@ pub(super) async fn patch(
         let known = app.policy.now().document.roles.contains_key(role);
         if !known {
             return Err(Refusal::new(Code::RequestInvalid, "role: the policy has none of this name."));
+        }
+        if user.is_of_another_issuer() {
+            return Err(Refusal::new(Code::Conflict, "The role of this user stands in the tokens of another issuer."));
         }
         if *role != user.role {
             change(&app, &admin, &id, Change::Role(role)).await?;
@@ -104,9 +107,12 @@ async fn change(app: &App, admin: &Admin, id: &str, change: Change<'_>) -> Resul
 pub(super) async fn reset(
     State(app): State<Arc<App>>,
     admin: Admin,
-    ObjectId(id): ObjectId,
+    UserId(id): UserId,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let user = find(&app, &id).await?;
+    if user.is_of_another_issuer() {
+        return Err(Refusal::new(Code::Conflict, "This user logs in elsewhere and has no password here."));
+    }
     let (reset, secret) = offer_reset(&user.id, app.clock.now_ms());
     let audit = admin.caller().audit(&app.clock, "reset_offer", "ok").on_user(&user.id);
     app.store.invitations().offer_reset(&reset, &audit).await?;

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::clock::rfc3339;
 use crate::days::zone;
-use crate::guessing;
+use crate::fresh;
 use crate::input::JsonBody;
 use crate::logins::clear_cookies;
 use crate::privacy::{self, ExportError};
@@ -69,7 +69,7 @@ pub(super) async fn patch(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Farewell {
-    /// Of the account here. Users of other issuers have none.
+    /// Of the account here. Users of other issuers and accounts without a password have none.
     #[serde(default)]
     password: String,
 }
@@ -82,8 +82,10 @@ pub(super) async fn delete(
     caller: Caller,
     JsonBody(body): JsonBody<Farewell>,
 ) -> Result<Response, Refusal> {
-    if app.store.accounts().by_id(caller.user_id()).await?.is_some() {
-        guessing::confirm(&app, &caller, "erase", &body.password).await?;
+    let account = app.store.accounts().by_id(caller.user_id()).await?;
+    // Users of other issuers prove who they are there; the policy asks how long ago.
+    if account.is_some_and(|user| !user.is_of_another_issuer()) {
+        fresh::confirm(&app, &caller, "erase", &body.password).await?;
     }
     // Not by whom: the withdrawal outlives the account for as long as its tokens could.
     let withdrawal =

@@ -12,7 +12,7 @@ use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 use crate::app::App;
 use crate::caller::{Caller, LoggedIn};
 use crate::clock::rfc3339;
-use crate::guessing;
+use crate::fresh;
 use crate::input::{JsonBody, ObjectId};
 use crate::passkeys;
 use crate::problem::Refusal;
@@ -56,7 +56,7 @@ pub(super) async fn offer(
     JsonBody(body): JsonBody<ProofBody>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let caller = login.caller();
-    let user = guessing::confirm(&app, caller, "passkey_offer", &body.password).await?;
+    let user = fresh::confirm(&app, caller, "passkey_offer", &body.password).await?;
     second_factor::confirm(&app, caller, "passkey_offer", body.given()).await?;
     Ok((StatusCode::CREATED, Json(passkeys::offer(&app, &user).await?)))
 }
@@ -92,7 +92,7 @@ pub(super) async fn remove(
     JsonBody(body): JsonBody<ProofBody>,
 ) -> Result<StatusCode, Refusal> {
     let caller = login.caller();
-    guessing::confirm(&app, caller, "passkey_remove", &body.password).await?;
+    fresh::confirm(&app, caller, "passkey_remove", &body.password).await?;
     let known = app.store.passkeys().of_user(caller.user_id()).await?;
     if known.iter().all(|passkey| passkey.id != id) {
         return Err(Refusal::not_found());

@@ -33,6 +33,11 @@ pub(super) async fn handler(
     caller: Caller,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Response, Refusal> {
+    let account = app.store.accounts().by_id(caller.user_id()).await?;
+    if account.is_some_and(|user| user.password().is_none()) {
+        let detail = "current: this account has no password. An administrator can offer a link that sets one.";
+        return Err(Refusal::new(Code::RequestInvalid, detail));
+    }
     let user = guessing::confirm(&app, &caller, "password_change", &body.current).await?;
     let invalid = |reason: String| Refusal::new(Code::RequestInvalid, reason);
     let new = app.passwords.accept(&body.new, &user.username).map_err(invalid)?;

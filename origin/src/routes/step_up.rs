@@ -10,7 +10,7 @@ use serde::Deserialize;
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
-use crate::caller::LoggedIn;
+use crate::caller::{Caller, LoggedIn};
 use crate::guessing;
 use crate::input::JsonBody;
 use crate::logins;
@@ -46,9 +46,19 @@ pub(super) async fn handler(
     let (totp, recovery_code) = (body.totp.as_deref(), body.recovery_code.as_deref());
     let given = Given { totp, recovery_code, passkey: body.passkey.as_ref() };
     if !second_factor::confirm(&app, caller, "step_up", given).await? {
-        let password = body.password.as_deref();
-        let missing = || Refusal::new(Code::RequestInvalid, "password is missing.");
-        guessing::confirm(&app, caller, "step_up", password.ok_or_else(missing)?).await?;
+        let missing = |what: &str| Refusal::new(Code::RequestInvalid, what);
+        let password = body.password.as_deref().ok_or_else(|| missing("password is missing."))?;
+        if has_no_password(&app, caller).await? {
+            return Err(missing(
+                "password: this account has none. Prove who you are at its provider: POST /api/me/step-up/{provider}.",
+            ));
+        }
+        guessing::confirm(&app, caller, "step_up", password).await?;
     }
     logins::step_up(&app, &login).await?.into_response(body.cookie, caller.visit().is_secure)
+}
+
+async fn has_no_password(app: &App, caller: &Caller) -> Result<bool, Refusal> {
+    let user = app.store.accounts().by_id(caller.user_id()).await?;
+    Ok(user.is_some_and(|user| user.password().is_none()))
 }

@@ -12,7 +12,7 @@ use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::LoggedIn;
-use crate::guessing;
+use crate::fresh;
 use crate::input::JsonBody;
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given};
@@ -22,6 +22,8 @@ use crate::store::Confirmed;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfferBody {
+    /// Of accounts that have one.
+    #[serde(default)]
     password: String,
     #[serde(default)]
     recovery_code: Option<String>,
@@ -38,7 +40,7 @@ pub(super) async fn offer(
     JsonBody(body): JsonBody<OfferBody>,
 ) -> Result<(StatusCode, Json<Value>), Refusal> {
     let caller = login.caller();
-    let user = guessing::confirm(&app, caller, "second_factor_offer", &body.password).await?;
+    let user = fresh::confirm(&app, caller, "second_factor_offer", &body.password).await?;
     let conflict = || Refusal::new(Code::Conflict, "You have one-time codes. Remove them first.");
     if app.store.second_factors().factors(&user.id).await?.totp_since.is_some() {
         return Err(conflict());
@@ -86,6 +88,8 @@ pub(super) async fn confirm(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemoveBody {
+    /// Of accounts that have one.
+    #[serde(default)]
     password: String,
     #[serde(default)]
     totp: Option<String>,
@@ -102,7 +106,7 @@ pub(super) async fn remove(
     JsonBody(body): JsonBody<RemoveBody>,
 ) -> Result<StatusCode, Refusal> {
     let caller = login.caller();
-    guessing::confirm(&app, caller, "second_factor_remove", &body.password).await?;
+    fresh::confirm(&app, caller, "second_factor_remove", &body.password).await?;
     if app.store.second_factors().factors(caller.user_id()).await?.totp_since.is_none() {
         return Err(Refusal::not_found());
     }

@@ -15,7 +15,7 @@ pub struct User {
     pub id: String,
     /// Folded; see `accounts::fold_username`.
     pub username: String,
-    /// A PHC string (argon2id).
+    /// A PHC string (argon2id); empty if the account has no password.
     pub password_hash: String,
     /// The role that new tokens state.
     pub role: String,
@@ -23,6 +23,19 @@ pub struct User {
     pub created_at: i64,
     /// Since when the user cannot log in.
     pub disabled_at: Option<i64>,
+}
+
+impl User {
+    /// The hash of the password, if the account has one.
+    pub fn password(&self) -> Option<&str> {
+        Some(self.password_hash.as_str()).filter(|hash| !hash.is_empty())
+    }
+
+    /// Whether tokens of another issuer are all that this user comes with. Such ids have the issuer's
+    /// prefix; ids of accounts here have none.
+    pub fn is_of_another_issuer(&self) -> bool {
+        self.id.contains(':')
+    }
 }
 
 /// A new state of an account.
@@ -100,16 +113,19 @@ macro_rules! add {
     };
 }
 
+/// Two who administer and can log in here: users of other issuers cannot.
+pub(super) const ADMINS: &str =
+    "SELECT id FROM users WHERE role = $1 AND disabled_at IS NULL AND id NOT LIKE '%:%' LIMIT 2";
+
 /// Whether nobody who can log in would administer without this account, within a transaction. Whoever
 /// changes an account waits here for the others, so no two can each leave the other one as the last.
 macro_rules! is_last_admin {
     ($executor:expr, $id:expr) => {{
         sqlx::query("UPDATE control SET serial = serial").execute($executor).await?;
-        let admins: Vec<String> =
-            sqlx::query_scalar("SELECT id FROM users WHERE role = $1 AND disabled_at IS NULL LIMIT 2")
-                .bind($crate::caller::ADMIN_ROLE)
-                .fetch_all($executor)
-                .await?;
+        let admins: Vec<String> = sqlx::query_scalar($crate::store::accounts::ADMINS)
+            .bind($crate::caller::ADMIN_ROLE)
+            .fetch_all($executor)
+            .await?;
         admins == [$id]
     }};
 }
@@ -204,12 +220,12 @@ impl<'a> Accounts<'a> {
         }))
     }
 
-    /// How many accounts have this role.
+    /// How many accounts that were made here have this role.
     ///
     /// # Errors
     /// The database failed.
     pub async fn count_of_role(&self, role: &str) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM users WHERE role = $1";
+        const SQL: &str = "SELECT COUNT(*) FROM users WHERE role = $1 AND id NOT LIKE '%:%'";
         Ok(on_db!(&self.store.reader, pool => sqlx::query_scalar(SQL).bind(role).fetch_one(pool).await?))
     }
 

@@ -123,6 +123,9 @@ pub const TABLES: &[Table] = &[
         &["id", "output_id", "downloads", "downloads_limit", "created_at", "expires_at"],
         &["user_id", "slot", "secret_hash", "password_hash"],
     ),
+    owned("identities", &["id", "issuer", "subject", "label", "created_at"], &["user_id"]),
+    // Hashes of what nobody can guess; they run out within minutes.
+    nobodys("used_secrets", &["hash", "until"]),
     // Whoever has the secret needs no device.
     owned("second_factors", &["created_at", "confirmed_at"], &["user_id", "sealed", "last_step"]),
     Table { owner: Some("user_id"), erasure: Erasure::Removed, ..nobodys("recovery_codes", &["user_id", "hash"]) },

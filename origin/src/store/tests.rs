@@ -3,6 +3,8 @@
 
 /// Names, passwords, invitations, guesses.
 mod accounts;
+/// Identities at providers.
+mod identities;
 /// Generations, the queue and the books.
 pub(super) mod jobs;
 /// Logins and personal access tokens.
@@ -15,6 +17,7 @@ mod second_factors;
 mod share_links;
 
 use self::accounts::*;
+use self::identities::*;
 use self::jobs::*;
 use self::logins::{
     one_successor_takes_the_place_of_a_secret, tokens_state_what_the_account_is, withdrawals_end_logins,
@@ -101,6 +104,10 @@ contract! {
     passkeys_are_added_used_and_removed
     a_challenge_is_answered_once
     links_open_one_output_and_are_counted
+    identities_are_somebodys_one_at_a_time
+    one_way_to_log_in_stays
+    what_is_used_up_stays_so_until_its_end
+    users_of_other_issuers_have_one_account_each
 }
 
 pub(crate) async fn run_sql(url: &str, sql: String) {

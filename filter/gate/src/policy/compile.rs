@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Cors, Document, Failure, Identity, Issuer, Limits, PolicyError, Revocation, refuse};
+use super::{Accounts, Cors, Document, Failure, Identity, Issuer, Limits, PolicyError, Revocation, refuse};
 use super::{LimitBy, Role, Route};
 use crate::cors::is_origin;
 use crate::fetch::Source;
@@ -369,6 +369,10 @@ fn check_issuers(issuers: &[Issuer], roles: &BTreeMap<String, Role>) -> Result<(
         }
         if issuer.user_prefix.as_deref().is_some_and(|prefix| !is_plain_name(prefix)) {
             return Err(refuse(format!("/issuers/{index}/user_prefix"), "has 1 to 64 of a-z, 0-9, _ and -"));
+        }
+        if issuer.accounts == Accounts::FirstUse && issuer.user_prefix.is_none() {
+            let message = "needs a `user_prefix`, or its users could pass for accounts of the origin";
+            return Err(refuse(format!("/issuers/{index}/accounts"), message));
         }
         if let Some(name) = &issuer.users_of {
             let other = issuers.iter().find(|other| other.issuer == *name && other.users_of.is_none());

@@ -38,6 +38,10 @@ pub struct Issuer {
     /// `user_prefix`, or none, and one subject of both is one user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub users_of: Option<String>,
+    /// Whether its users have accounts at the origin, where they are listed and can be disabled. The
+    /// edge does not look at it.
+    #[serde(default, skip_serializing_if = "Accounts::is_none")]
+    pub accounts: Accounts,
     /// How far clocks may differ, in seconds, at most 60.
     #[serde(default = "default_clock_skew_s")]
     pub clock_skew_s: u32,
@@ -113,6 +117,24 @@ impl OriginKeys {
             KeysFrom::Origin => &self.logins,
             KeysFrom::OriginPat => &self.pats,
         }
+    }
+}
+
+/// Whether users of an issuer have accounts at the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Accounts {
+    /// Their token is all there is.
+    #[default]
+    None,
+    /// One is made at the first request.
+    FirstUse,
+}
+
+impl Accounts {
+    fn is_none(&self) -> bool {
+        *self == Self::None
     }
 }
 

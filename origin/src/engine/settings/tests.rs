@@ -52,7 +52,8 @@ fn mistakes_are_named() {
         ("sample_rate_hz = 96000", "engine.sample_rate_hz is 96000"),
         ("kind = \"cosyvoice-http\"", "engine.urls needs"),
         ("kind = \"cosyvoice-http\"\nurls = [\"http://u:p@h\"]", "without password"),
-        ("kind = \"cosyvoice-http\"\nurls = [\"https://h\"]", "http://host:port"),
+        ("kind = \"cosyvoice-http\"\nurls = [\"ftp://h\"]", "http://host:port"),
+        ("kind = \"cosyvoice-http\"\nurls = [\"https://h\"]", "engine.voices needs"),
         ("kind = \"cosyvoice-http\"\nurls = [\"http://h\"]", "engine.voices needs"),
     ];
     for (table, expected) in cases {

@@ -23,7 +23,8 @@ fn full() -> Value {
                 },
                 "claims": {"subject": "sub", "role": "groups", "scopes": "scp"},
                 "roles": [{"from": "staff", "to": "premium"}, {"from": "all", "to": "free"}],
-                "required": ["jti"], "user_prefix": "idp", "users_of": "cosygate", "clock_skew_s": 5, "max_lifetime_s": 600,
+                "required": ["jti"], "user_prefix": "idp", "users_of": "cosygate",
+                "accounts": "first_use", "clock_skew_s": 5, "max_lifetime_s": 600,
                 "types": ["JWT"], "requests": {"per_minute": 6000, "burst": 100}
             },
             {"issuer": "cosygate", "audiences": ["a", "b"], "algorithms": ["ES256", "EdDSA"], "keys": {"from": "origin"}}
@@ -128,7 +129,7 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Number(number) => others.push(json!(number.as_u64().unwrap() + 1)),
         Value::String(text) => {
             others.push(json!(format!("{text}x")));
-            others.extend(["RS256", "address", "deny"].map(Value::from));
+            others.extend(["RS256", "address", "deny", "none"].map(Value::from));
         }
         _ => {}
     }
@@ -279,6 +280,7 @@ fn issuers_and_their_keys() {
     assert_eq!(idp("keys/jwks/keys/1", Value::Null), ["issuer https://idp.example: key without an id removed"]);
     assert_eq!(idp("keys/jwks/note", json!(1)), ["issuer https://idp.example: the set of keys is written differently"]);
     assert_eq!(idp("users_of", json!("other")), ["issuer https://idp.example: users cosygate → other"]);
+    assert_eq!(idp("accounts", json!("none")), ["issuer https://idp.example: accounts of its users first_use → none"]);
     assert_eq!(
         idp("requests/per_minute", json!(60)),
         ["issuer https://idp.example: requests of all users together 6000 → 60 per minute"]

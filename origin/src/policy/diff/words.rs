@@ -44,6 +44,7 @@ pub(super) const ISSUER: Table = &[
     ("/required", value("required claims", "")),
     ("/user_prefix", value("prefix of its users", "")),
     ("/users_of", or("its own", "users", "")),
+    ("/accounts", value("accounts of its users", "")),
     ("/clock_skew_s", value("clocks may differ by", "seconds")),
     ("/max_lifetime_s", value("tokens may hold for", "seconds")),
     ("/types", value("types of tokens", "")),

@@ -8,8 +8,8 @@ use crate::invitations::Terms;
 use crate::store::tests::jobs::GENEROUS;
 use crate::store::tests::{contract, run_sql};
 use crate::store::{
-    Added, AuditFilter, Ceremony, Confirmed, Enqueued, Export, Login, NewJob, NewPasskey, NewPolicy, Output, OwnVoice,
-    Passkey, PersonalToken, RevocationRecord, ShareLink, Shared, User, VoiceChange, Whose, on_db,
+    Added, AuditFilter, Ceremony, Confirmed, Enqueued, Export, Identity, Linked, Login, NewJob, NewPasskey, NewPolicy,
+    Output, OwnVoice, Passkey, PersonalToken, RevocationRecord, ShareLink, Shared, User, VoiceChange, Whose, on_db,
 };
 use crate::test_app::{NOW_MS, caller};
 
@@ -216,6 +216,15 @@ async fn nothing_is_left_of_a_user(store: Store) {
         expires_at: NOW_MS + 1,
     };
     assert_eq!(store.of(&zoe).share(&link, 9, &audit("share")).await.unwrap(), Shared::Yes);
+    let identity = Identity {
+        id: crate::clock::new_id(NOW_MS),
+        user_id: "id-of-zoe".to_owned(),
+        issuer: "https://id.example".to_owned(),
+        subject: "subject of zoe".to_owned(),
+        label: "name of zoe".to_owned(),
+        created_at: NOW_MS,
+    };
+    assert_eq!(store.identities().link(&identity, &audit("identity_link")).await.unwrap(), Linked::Done);
     let new = NewPolicy { document: "{}", sha256: "0", wanted_rev: 1, after: None, author: "id-of-zoe", reason: "" };
     store.policies().publish(new, &audit("policy_change")).await.unwrap();
     store.control().revoke(&withdrawn("id-of-tom", "id-of-zoe"), &audit("revoke").on_user("id-of-tom")).await.unwrap();

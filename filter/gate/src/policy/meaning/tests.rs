@@ -74,6 +74,15 @@ fn issuers_share_users_only_by_name() {
 }
 
 #[test]
+fn accounts_have_a_prefix() {
+    refused("/issuers/0/accounts", json!("first_use"), "/issuers/0/accounts", "needs a `user_prefix`");
+    let mut policy = sound();
+    policy["issuers"][0]["accounts"] = json!("first_use");
+    policy["issuers"][0]["user_prefix"] = json!("idp");
+    assert_eq!(verdict(&policy), Ok(()));
+}
+
+#[test]
 fn every_role_that_is_named_exists() {
     refused("/routes/0/roles/1", json!("premum"), "/routes/0/roles/1", "there is no role `premum`");
     refused("/registration/role", json!("premum"), "/registration/role", "there is no role `premum`");
