@@ -2,14 +2,17 @@
 
 mod accounts;
 mod bypass;
+mod clients;
 mod confusion;
 mod corpus;
+mod described;
 mod engines;
 mod entering;
 mod falls;
 mod fleet;
 mod flood;
 mod following;
+mod foreign;
 mod golden;
 mod isolation;
 mod keys;
@@ -23,6 +26,7 @@ mod parity;
 mod policy;
 mod privacy;
 mod refusal;
+mod roles;
 mod services;
 mod shadow;
 mod streaming;
