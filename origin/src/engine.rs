@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use settings::{
@@ -59,7 +60,7 @@ pub trait Engine: Send + Sync {
 }
 
 /// A voice that every user may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Voice {
     /// What a request names.
     pub id: String,

@@ -54,12 +54,16 @@ pub mod issuer;
 pub mod jobs;
 /// The keys that origins share.
 pub mod keys;
+/// Bodies that nobody read to their end.
+pub mod leftover;
 /// Logins, and how they are renewed.
 pub mod logins;
 /// `/metrics`, `/healthz`, `/readyz`.
 pub mod metrics_listener;
 /// The dialect of `/v1`.
 pub mod openai;
+/// The description of the API, made of the handlers.
+pub mod openapi;
 /// The control plane: the policy and its revisions.
 pub mod policy;
 /// Exporting and erasing what is a user's.

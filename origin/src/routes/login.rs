@@ -6,18 +6,21 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::USER_AGENT;
 use axum::response::Response;
+use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::caller::Visit;
 use crate::guessing::{self, Attempt};
 use crate::input::JsonBody;
-use crate::logins;
+use crate::logins::{self, Granted};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given, Proof};
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     username: String,
@@ -35,6 +38,10 @@ pub(super) struct Body {
     #[serde(default)]
     recovery_code: Option<String>,
 }
+
+pub(super) const POST: About = About::new(Section::Accounts, "Logs in")
+    .answers(&[Gives::json::<Granted>(200, "Logged in")])
+    .refuses(&[Code::TokenInvalid, Code::StepUpRequired]);
 
 /// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`. That
 /// there is a second factor is told only after a right password: `401 step_up_required`.

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::caller::LoggedIn;
 use crate::guessing;
 use crate::input::JsonBody;
-use crate::logins;
+use crate::logins::{self, Granted};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given, Proof};
 
 /// The body: what the account has.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     #[serde(default)]
@@ -30,6 +32,9 @@ pub(super) struct Body {
     #[serde(default)]
     cookie: bool,
 }
+
+pub(super) const POST: About = About::new(Section::Accounts, "Proves again who you are, for a fresh access token")
+    .answers(&[Gives::json::<Granted>(200, "A fresh access token of the same login")]);
 
 /// Answers as `POST /login` does, with another access token of the same login. An account with a
 /// second factor proves it by a code, any other by the password. What is wrong or missing is

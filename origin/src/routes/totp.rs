@@ -4,24 +4,36 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::NoContent;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::LoggedIn;
 use crate::guessing;
 use crate::input::JsonBody;
+use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given, Proof};
 
 /// The body of `POST`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfferBody {
     password: String,
 }
+
+/// A secret for an authenticator app.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TotpOffer {
+    secret: String,
+    otpauth_url: String,
+    qr_svg: String,
+}
+
+pub(super) const OFFER: About = About::new(Section::Accounts, "Offers a secret for an authenticator app")
+    .refuses(&[Code::Conflict, Code::NotFound]);
 
 /// `POST`: makes a secret and shows it this once. It counts as soon as a code of it was sent to
 /// `confirm`. `409 conflict` when there is a second factor already.
@@ -29,7 +41,7 @@ pub(super) async fn offer(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<OfferBody>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Created<TotpOffer>, Refusal> {
     let caller = login.caller();
     let user = guessing::confirm(&app, caller, "second_factor_offer", &body.password).await?;
     let offer = second_factor::offer(&app, &user)?;
@@ -37,16 +49,24 @@ pub(super) async fn offer(
     if !app.store.of(caller).offer_second_factor(&offer.sealed, &audit).await? {
         return Err(Refusal::new(Code::Conflict, "You have a second factor. Remove it first."));
     }
-    let body = json!({"secret": offer.secret, "otpauth_url": offer.url, "qr_svg": offer.qr_svg});
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok(Created(TotpOffer { secret: offer.secret, otpauth_url: offer.url, qr_svg: offer.qr_svg }))
 }
 
 /// The body of `POST …/confirm`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfirmBody {
     totp: String,
 }
+
+/// Each is good for one login without the app.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RecoveryCodes {
+    recovery_codes: Vec<String>,
+}
+
+pub(super) const CONFIRM: About =
+    About::new(Section::Accounts, "Confirms the secret by its first code").refuses(&[Code::Conflict]);
 
 /// `POST …/confirm`: a code of the new secret; from now on logins ask for one. The recovery codes
 /// are in this answer and nowhere else.
@@ -54,7 +74,7 @@ pub(super) async fn confirm(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<ConfirmBody>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<RecoveryCodes>, Refusal> {
     let caller = login.caller();
     let conflict = || Refusal::new(Code::Conflict, "There is no secret that waits for its first code.");
     let factor = app.store.second_factors().of_user(caller.user_id()).await?.ok_or_else(conflict)?;
@@ -65,11 +85,11 @@ pub(super) async fn confirm(
     if !app.store.of(caller).confirm_second_factor(&factor.sealed, step, &hashes, &audit).await? {
         return Err(conflict());
     }
-    Ok(Json(json!({ "recovery_codes": codes })))
+    Ok(Json(RecoveryCodes { recovery_codes: codes.into() }))
 }
 
 /// The body of `DELETE`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemoveBody {
     password: String,
@@ -79,12 +99,14 @@ pub(super) struct RemoveBody {
     recovery_code: Option<String>,
 }
 
+pub(super) const REMOVE: About = About::new(Section::Accounts, "Removes the second factor").refuses(&[Code::NotFound]);
+
 /// `DELETE`: removes it, against the password and a code or a recovery code.
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<RemoveBody>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     let caller = login.caller();
     guessing::confirm(&app, caller, "second_factor_remove", &body.password).await?;
     let given = Given { totp: body.totp.as_deref(), recovery_code: body.recovery_code.as_deref() };
@@ -98,7 +120,7 @@ pub(super) async fn remove(
         Proof::Wrong => return Err(second_factor::wrong()),
     }
     app.store.second_factors().remove(caller.user_id(), &audit("ok")).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 #[cfg(test)]
