@@ -94,3 +94,12 @@ find_pip() {
   install_package python3-venv || fail "pip is missing; install it with: sudo apt-get install python3-venv"
   python3 -m venv --clear "$tools/pip"
 }
+
+# need_services: what the tests have of Python, in an environment of its own; $services names its folder.
+need_services() {
+  services=$tools/services
+  "$services/bin/python" -c 'import jwt, oidc_provider_mock, openai, schemathesis' 2>/dev/null && return
+  need python3 python3
+  python3 -m venv --clear "$services" >/dev/null 2>&1 || { install_package python3-venv && python3 -m venv --clear "$services"; }
+  "$services/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/services/requirements.txt
+}

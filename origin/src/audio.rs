@@ -14,11 +14,13 @@ mod ogg_opus;
 mod resample;
 mod sample;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -65,6 +67,10 @@ impl Format {
     } else {
         &[Self::Wav, Self::Pcm, Self::Flac, Self::Opus]
     };
+
+    /// Of all of them, without parameters.
+    pub const MEDIA_TYPES: &'static [&'static str] =
+        &["audio/wav", "audio/pcm", "audio/flac", "audio/ogg", "audio/mpeg"];
 
     /// As in `format=`; also the end of a file's name.
     pub fn name(self) -> &'static str {
@@ -115,6 +121,20 @@ impl fmt::Display for Format {
 impl From<Format> for &'static str {
     fn from(format: Format) -> Self {
         format.name()
+    }
+}
+
+impl JsonSchema for Format {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Format".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": Self::ALL})
     }
 }
 

@@ -70,6 +70,9 @@ enum Command {
     /// Put a backup back, into an empty data folder and an empty database.
     #[command(after_help = "Example: cosygate restore /mnt/backups/2026-11-23 --data /var/lib/cosygate")]
     Restore(backup::Restore),
+    /// Print the description of the API (OpenAPI 3.1).
+    #[command(after_help = "Example: cosygate openapi > docs/openapi.json")]
+    Openapi,
     /// Make or update the tables of the database. `serve` does so, too.
     #[command(after_help = "Example: COSYGATE_DATABASE_URL_FILE=/run/secrets/db cosygate migrate")]
     Migrate,
@@ -93,6 +96,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Token(command) => token::run(&settings, command).await,
         Command::Backup(options) => backup::write(&settings, options).await,
         Command::Restore(options) => backup::restore(&settings, options).await,
+        Command::Openapi => {
+            print_json(&*origin::routes::DESCRIPTION)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Migrate => {
             app::open_store(&settings).await?.close().await;
             print("the tables are up to date")?;

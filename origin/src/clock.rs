@@ -1,10 +1,13 @@
 //! The only place that knows what time it is, and how times and ids are written.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 /// A clock: the system's, or one that tests move by hand.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +53,9 @@ pub fn new_id(now_ms: i64) -> String {
     ulid::Ulid::from_parts(u64::try_from(now_ms).unwrap_or_default(), rand::random::<u128>()).to_string()
 }
 
+/// The ids that [`new_id`] makes, as a regular expression.
+pub const ID_PATTERN: &str = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$";
+
 /// Whether a text has the form of an id that [`new_id`] makes.
 pub fn is_id(text: &str) -> bool {
     text.len() == ulid::ULID_LEN
@@ -60,6 +66,30 @@ pub fn is_id(text: &str) -> bool {
 /// RFC 3339 in UTC with milliseconds, if any: `2026-11-23T05:04:03.210Z`.
 pub fn rfc3339(ms: i64) -> String {
     date(ms).to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// A time in an answer: milliseconds since the epoch, written as [`rfc3339`] has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub i64);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&rfc3339(self.0))
+    }
+}
+
+impl JsonSchema for Time {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
 }
 
 /// Milliseconds since the epoch of a moment as RFC 3339 writes it, with any offset.

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use instructs::{Instruct, Names};
@@ -71,7 +72,7 @@ pub trait Engine: Send + Sync {
 }
 
 /// A voice that every user may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Voice {
     /// What a request names.
     pub id: String,
@@ -84,7 +85,7 @@ pub struct Voice {
 }
 
 /// What an engine can do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Abilities {
     /// Ways of speaking, as CosyVoice names them; none where there is only one.
     pub modes: &'static [&'static str],

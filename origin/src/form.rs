@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use bytes::Bytes;
 use gate::Code;
 use multer::{Constraints, Multipart, SizeLimit};
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::caller::Caller;
@@ -22,6 +23,30 @@ pub struct Field {
     pub name: &'static str,
     /// The largest content.
     pub most_bytes: u64,
+    /// A form without it is refused.
+    pub is_required: bool,
+    /// It is a file.
+    pub is_file: bool,
+}
+
+impl Field {
+    /// A text.
+    pub const fn text(name: &'static str, is_required: bool) -> Self {
+        Self { name, most_bytes: 4 * 1024, is_required, is_file: false }
+    }
+
+    /// A file that must be there.
+    pub const fn file(name: &'static str, most_bytes: u64) -> Self {
+        Self { name, most_bytes, is_required: true, is_file: true }
+    }
+
+    /// Its form, for the description.
+    pub fn schema(&self) -> Value {
+        match self.is_file {
+            true => json!({"type": "string", "contentMediaType": "application/octet-stream"}),
+            false => json!({"type": "string", "maxLength": self.most_bytes}),
+        }
+    }
 }
 
 /// Reads a form; each field is there once, or not at all.
@@ -71,12 +96,16 @@ async fn collect<const N: usize>(
             None => return Err(FormError::Form(multer::Error::UnknownField { field_name: None })),
         }
     }
-    Ok(contents)
+    match contents.iter().zip(fields).find(|(content, field)| field.is_required && content.is_none()) {
+        Some((_, missing)) => Err(FormError::Missing(missing.name)),
+        None => Ok(contents),
+    }
 }
 
 enum FormError {
     Form(multer::Error),
     Twice(&'static str),
+    Missing(&'static str),
 }
 
 impl From<multer::Error> for FormError {
@@ -95,6 +124,7 @@ fn refusal(error: &FormError, too_large: impl Fn() -> Refusal) -> Refusal {
         }
         FormError::Form(UnknownField { .. }) => "The form has a field that is not known here.".to_owned(),
         FormError::Form(_) => "The form is damaged or broke off.".to_owned(),
+        FormError::Missing(name) => format!("{name} is missing."),
         FormError::Twice(name) => format!("The form has {name} twice."),
     };
     Refusal::new(Code::RequestInvalid, detail)
@@ -114,6 +144,9 @@ pub fn required(name: &str, content: Option<Bytes>) -> Result<String, Refusal> {
 /// # Errors
 /// It is not UTF-8.
 pub fn text(name: &str, content: &[u8]) -> Result<String, Refusal> {
-    let text = std::str::from_utf8(content);
-    text.map(str::to_owned).map_err(|_| Refusal::new(Code::RequestInvalid, format!("{name} is not UTF-8.")))
+    match std::str::from_utf8(content) {
+        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+        Ok(_) => Err(Refusal::new(Code::RequestInvalid, format!("{name} has the character U+0000."))),
+        Err(_) => Err(Refusal::new(Code::RequestInvalid, format!("{name} is not UTF-8."))),
+    }
 }

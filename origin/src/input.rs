@@ -47,6 +47,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
         let JsonText(bytes) = JsonText::from_request(request, app).await?;
         let members =
             gate::json::object(&bytes).map_err(|error| invalid("The body is not JSON as it is read here", &error))?;
+        if members.values().any(has_nul) {
+            return Err(invalid("The body is wrong", &"a text has the character U+0000"));
+        }
         let body =
             serde_json::from_value(Value::Object(members)).map_err(|error| invalid("The body is wrong", &error))?;
         Ok(Self(body))
@@ -92,6 +95,9 @@ impl<T: DeserializeOwned, S: Sync + Send> FromRequestParts<S> for Parameters<T> 
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(invalid("A parameter is wrong", &"a text has the character U+0000"));
+        }
         let query = Query::<T>::try_from_uri(&parts.uri);
         query.map(|Query(query)| Self(query)).map_err(|error| invalid("A parameter is wrong", &error.body_text()))
     }
@@ -113,6 +119,16 @@ impl<S: Sync + Send> FromRequestParts<S> for UserId {
         let id = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Refusal::not_found())?;
         let is_outside = id.contains(':') && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'%');
         if is_id(&id) || is_outside { Ok(Self(id.replace('~', "%"))) } else { Err(Refusal::not_found()) }
+    }
+}
+
+/// Postgres keeps no such text, and nobody means one.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(members) => members.values().any(has_nul),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

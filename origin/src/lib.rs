@@ -58,6 +58,8 @@ pub mod issuer;
 pub mod jobs;
 /// The keys that origins share.
 pub mod keys;
+/// Bodies that nobody read to their end.
+pub mod leftover;
 /// Logins, and how they are renewed.
 pub mod logins;
 /// `/metrics`, `/healthz`, `/readyz`.
@@ -66,6 +68,8 @@ pub mod metrics_listener;
 pub mod oidc;
 /// The dialect of `/v1`.
 pub mod openai;
+/// The description of the API, made of the handlers.
+pub mod openapi;
 /// Accounts of users of other issuers.
 pub mod outside;
 /// Key pairs on devices of users (WebAuthn).

@@ -34,7 +34,7 @@ use crate::revocation::{self, Withdrawal};
 use crate::second_factor;
 use crate::store::{AuditEntry, Ended, IssuedToken, Login, RevocationRecord, Successor, User, Whose};
 
-pub use self::handover::{Presented, check_same_origin, clear_cookies};
+pub use self::handover::{Granted, Presented, check_same_origin, clear_cookies};
 pub use self::uses::Uses;
 
 /// How long the refresh token before the current one still gives the current one, in milliseconds:

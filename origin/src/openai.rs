@@ -2,7 +2,7 @@
 //! for it work with nothing changed but the address and the key.
 
 use gate::{Code, Problem};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Everything below it speaks the dialect.
 pub const PREFIX: &str = "/v1/";
@@ -16,6 +16,16 @@ pub const VOICES: [&str; 13] =
 
 /// The rate at which programs play `pcm`, which has no header to say otherwise, in hertz.
 pub const PCM_RATE: u32 = 24_000;
+
+/// What `type` of an error may be.
+const TYPES: [&str; 6] = [
+    "insufficient_quota",
+    "authentication_error",
+    "permission_error",
+    "rate_limit_error",
+    "invalid_request_error",
+    "server_error",
+];
 
 /// A problem as `{"error": {"message", "type", "param", "code"}}`. `code` is ours.
 pub fn error_body(problem: &Problem, request_id: &str) -> String {
@@ -32,4 +42,25 @@ pub fn error_body(problem: &Problem, request_id: &str) -> String {
         "request_id": request_id,
     }})
     .to_string()
+}
+
+/// The form of [`error_body`].
+pub fn error_schema() -> Value {
+    let codes: Vec<&str> = Code::all().map(Code::as_str).collect();
+    json!({
+        "type": "object",
+        "description": "Why a request was refused, as OpenAI's API has it.",
+        "properties": {"error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string", "enum": TYPES},
+                "param": {"type": "null"},
+                "code": {"type": "string", "enum": codes},
+                "request_id": {"type": "string"},
+            },
+            "required": ["message", "type", "param", "code", "request_id"],
+        }},
+        "required": ["error"],
+    })
 }

@@ -16,7 +16,7 @@ use crate::caller::Caller;
 use crate::clock::rfc3339;
 use crate::files::PRIVATE;
 use crate::problem::Refusal;
-use crate::routes::audit_view;
+use crate::routes::audit_line;
 use crate::store::{
     AuditEntry, AuditFilter, Changed, Export, ExportState, Output, OwnVoice, RevocationRecord, Store, StoreError,
     TABLES,
@@ -196,7 +196,7 @@ impl Packing<'_> {
             let Some(last) = rows.last() else { break };
             after = last.row.seq;
             for row in &rows {
-                writeln!(archive, "{}", audit_view(row))?;
+                writeln!(archive, "{}", audit_line(row))?;
             }
         }
         self.write_audio(&mut archive, stored).await?;

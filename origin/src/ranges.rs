@@ -12,7 +12,16 @@ use gate::Code;
 
 use crate::blobs::UserBlobs;
 use crate::clock::{http_date, parse_http_date};
+use crate::openapi::Header;
 use crate::problem::Refusal;
+
+/// The headers by which a part is asked for, or a file that was modified.
+pub const READS: [Header; 4] = [
+    Header::new("Range", "`bytes=…`: a part of the file (RFC 9110)"),
+    Header::new("If-None-Match", "An `ETag`: answer only if the file has another"),
+    Header::new("If-Modified-Since", "The same by a date"),
+    Header::new("If-Range", "The part only if the file still has this `ETag` or date, otherwise the whole"),
+];
 
 /// How much of a file is in memory at a time.
 const PIECE_BYTES: u64 = 256 * 1024;

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{Code, Problem};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 pub use self::stream::{Live, stream};
 use crate::app::App;
 use crate::audio::Format;
 use crate::caller::Caller;
-use crate::clock::{new_id, rfc3339};
+use crate::clock::{Time, new_id};
 use crate::days::Day;
 use crate::engine::{EngineError, Reference, Utterance};
 use crate::hash::sha256_hex;
@@ -237,18 +237,31 @@ pub fn deleted() -> Refusal {
     Refusal::new(Code::Conflict, "What was made under this Idempotency-Key has been deleted since.")
 }
 
+/// An output that was made.
+#[derive(Serialize, JsonSchema)]
+pub struct Spoken {
+    id: String,
+    audio_url: String,
+    seconds: f64,
+    characters: i64,
+    voice: String,
+    engine: String,
+    sample_rate: i64,
+    created_at: Time,
+}
+
 /// What the client is told of an output that was made.
-pub fn answer(output: &Output, format: Format) -> Value {
-    json!({
-        "id": output.id,
-        "audio_url": audio_url(&output.id, format),
-        "seconds": output.seconds(),
-        "characters": output.characters,
-        "voice": output.voice,
-        "engine": output.engine,
-        "sample_rate": output.sample_rate,
-        "created_at": rfc3339(output.created_at),
-    })
+pub fn answer(output: &Output, format: Format) -> Spoken {
+    Spoken {
+        id: output.id.clone(),
+        audio_url: audio_url(&output.id, format),
+        seconds: output.seconds(),
+        characters: output.characters,
+        voice: output.voice.clone(),
+        engine: output.engine.clone(),
+        sample_rate: output.sample_rate,
+        created_at: Time(output.created_at),
+    }
 }
 
 /// Where an output is heard in this format.

@@ -30,7 +30,7 @@ use crate::oidc::{OidcSettings, Providers};
 use crate::passkeys::RelyingParty;
 use crate::policy::BUILT_IN;
 use crate::store::Store;
-use crate::{books, routes};
+use crate::{books, openapi, routes};
 
 /// The time at which every test begins: noon of 2026-11-23, UTC.
 pub(crate) const NOW_MS: i64 = 1_795_435_200_000;
@@ -350,7 +350,10 @@ impl TestApp {
 
     /// The head of the answer; its body comes as it comes.
     pub(crate) async fn respond(&self, request: Request<Body>) -> Response<Body> {
-        self.router.clone().oneshot(request).await.unwrap()
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        openapi::assert_described(method.as_str(), &path, &response);
+        response
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use gate::Code;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
@@ -23,7 +24,7 @@ const MAX_TRANSCRIPT_CHARACTERS: usize = 500;
 const MAX_LANGUAGE_BYTES: usize = 35;
 
 /// A sentence that makes a recording a voice. What it says is what is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Consent {
     /// `own`: the user is heard; `permission`: somebody else, who knows.
     pub kind: &'static str,

@@ -4,6 +4,8 @@
 //! Envoy; an [`edge::Edge`] alone stands before an [`echo`]; the stub engine fails as the real
 //! speech server fails.
 
+/// The routes as the server describes them.
+pub mod api;
 /// What an attacker sends, and what becomes of it.
 pub mod attack;
 /// Measurements side by side.

@@ -1,5 +1,6 @@
 //! How good a recording is, in words that help to make a better one.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How long one measurement of the level is, in seconds.
@@ -29,7 +30,7 @@ pub struct Measured {
 }
 
 /// Something that could be better. The recording is taken all the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Advice {
     /// Stable name: `quiet`, `clipped`, `short` or `pauses`.
     pub code: &'static str,

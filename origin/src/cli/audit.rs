@@ -9,7 +9,7 @@ use origin::app;
 use origin::audit;
 use origin::clock::{Clock, parse_rfc3339};
 use origin::config::Settings;
-use origin::routes::audit_view;
+use origin::routes::audit_line;
 use origin::store::{AuditFilter, Store};
 
 /// How many rows are read at once.
@@ -109,7 +109,7 @@ async fn export(store: &Store, wanted: Wanted) -> anyhow::Result<ExitCode> {
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
         after = last.row.seq;
         for row in &rows {
-            super::print(audit_view(row))?;
+            super::print(audit_line(row))?;
         }
     }
 }

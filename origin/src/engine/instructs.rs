@@ -1,9 +1,10 @@
 //! The styles that CosyVoice3 was made to know: dialects and manners, offered by name.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A style that a request names in place of an instruction in words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Instruct {
     /// What a request says in `instruct`.
     pub id: &'static str,
@@ -17,7 +18,7 @@ pub struct Instruct {
 }
 
 /// A name in the languages of the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Names {
     /// English.
     pub en: &'static str,

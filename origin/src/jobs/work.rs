@@ -100,7 +100,7 @@ async fn make(app: &App, claimed: &Claimed, watched: &Watched, progress: &Progre
     };
     let caller = claimed.caller();
     let audit = caller.audit(&app.clock, "generate", "ok").on(&output.id).about_text(&output.text);
-    let answer = speech::answer(&output, order.format).to_string();
+    let answer = serde_json::to_string(&speech::answer(&output, order.format)).map_err(Refusal::internal)?;
     if !app.store.of(caller).complete(claimed, &output, &answer, &audit).await? {
         return Err(End::Lost);
     }

@@ -10,19 +10,24 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
 use gate::headers::{Seen, credential_cookie, refresh_cookie, value_of};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::app::App;
 use crate::guessing;
 use crate::input::JsonBody;
+use crate::openapi::{Input, Operation};
 use crate::problem::Refusal;
 
-#[derive(Serialize)]
-struct Answer {
+/// A login with fresh tokens; in cookies, if that was asked for.
+#[derive(Serialize, JsonSchema)]
+pub struct Granted {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// `Bearer`.
     token_type: &'static str,
+    /// Seconds.
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
@@ -58,7 +63,7 @@ impl Session {
         }
         let device_cookie =
             device.as_deref().filter(|_| into_cookies).map(|device| guessing::device_cookie(device, is_secure));
-        let answer = Answer {
+        let answer = Granted {
             token: (!into_cookies).then_some(access),
             token_type: "Bearer",
             expires_in: access_s,
@@ -103,10 +108,17 @@ pub struct Presented {
     pub from_cookie: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Body {
     refresh_token: Option<String>,
+}
+
+impl Input for Presented {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.body::<Body>(false);
+        operation.refuses(&[Code::TokenInvalid]);
+    }
 }
 
 impl FromRequest<Arc<App>> for Presented {

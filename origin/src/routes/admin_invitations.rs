@@ -4,82 +4,119 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::NoContent;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::Admin;
-use crate::clock::rfc3339;
+use crate::clock::Time;
 use crate::input::{JsonBody, ObjectId};
 use crate::invitations::{Terms, invite};
+use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
 use crate::store::Invitation;
 
 /// How many are listed.
 const MAX_LISTED: i64 = 1000;
 
+/// Invitations that still hold.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Invitations {
+    invitations: Vec<InvitationView>,
+}
+
+/// An invitation without its secret.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Invitation")]
+struct InvitationView {
+    id: String,
+    role: String,
+    uses_left: i64,
+    created_at: Time,
+    expires_at: Time,
+    author: String,
+}
+
+/// A new invitation with its secret.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NewInvitation {
+    #[serde(flatten)]
+    invitation_view: InvitationView,
+    /// The secret. No other answer has it.
+    invitation: String,
+    /// To be appended to the address of the server.
+    path: String,
+}
+
+pub(super) const GET: About = About::new(Section::Administration, "Lists invitations that still hold");
+
 /// `GET`: those that still hold, without their secrets, the newest first.
-pub(super) async fn get(State(app): State<Arc<App>>, _: Admin) -> Result<Json<Value>, Refusal> {
+pub(super) async fn get(State(app): State<Arc<App>>, _: Admin) -> Result<Json<Invitations>, Refusal> {
     let invitations = app.store.invitations().list(app.clock.now_ms(), MAX_LISTED).await?;
-    Ok(Json(json!({ "invitations": invitations.iter().map(describe).collect::<Vec<_>>() })))
+    Ok(Json(Invitations { invitations: invitations.into_iter().map(describe).collect() }))
 }
 
 /// The body of `POST`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
+    /// As which one registers; the policy's `registration` if absent.
     #[serde(default)]
     role: Option<String>,
+    /// How many may register with it.
     #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
     uses: u32,
+    /// How long it holds.
     #[serde(default = "week")]
+    #[schemars(range(min = 1, max = 365))]
     days: u32,
 }
+
+pub(super) const POST: About = About::new(Section::Administration, "Invites somebody");
 
 /// `POST`: makes one. Its secret is in this answer and nowhere else.
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     admin: Admin,
     JsonBody(body): JsonBody<Body>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Created<NewInvitation>, Refusal> {
     let author = admin.caller().user_id();
     let terms = Terms { role: body.role.as_deref(), uses: body.uses, days: body.days, author };
     let invalid = |reason: String| Refusal::new(Code::RequestInvalid, format!("Nobody is invited: {reason}."));
     let (invitation, secret) = invite(terms, &app.policy.now().document, app.clock.now_ms()).map_err(invalid)?;
     let audit = admin.caller().audit(&app.clock, "invite", "ok").on(&invitation.id);
     app.store.invitations().add(&invitation, &audit).await?;
-    let mut answer = describe(&invitation);
-    if let Some(members) = answer.as_object_mut() {
-        members.insert("path".to_owned(), json!(format!("/#invitation={secret}")));
-        members.insert("invitation".to_owned(), json!(secret));
-    }
-    Ok((StatusCode::CREATED, Json(answer)))
+    let path = format!("/#invitation={secret}");
+    Ok(Created(NewInvitation { invitation_view: describe(invitation), invitation: secret, path }))
 }
+
+pub(super) const DELETE: About = About::new(Section::Administration, "Takes an invitation back");
 
 /// `DELETE`: takes one back; accounts that were made with it stay.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     admin: Admin,
     ObjectId(id): ObjectId,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     let audit = admin.caller().audit(&app.clock, "uninvite", "ok").on(&id);
     match app.store.invitations().withdraw(&id, &audit).await? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => Ok(NoContent),
         false => Err(Refusal::not_found()),
     }
 }
 
-fn describe(invitation: &Invitation) -> Value {
-    json!({
-        "id": invitation.id,
-        "role": invitation.role,
-        "uses_left": invitation.uses_left,
-        "created_at": rfc3339(invitation.created_at),
-        "expires_at": rfc3339(invitation.expires_at),
-        "author": invitation.author,
-    })
+fn describe(invitation: Invitation) -> InvitationView {
+    InvitationView {
+        id: invitation.id,
+        role: invitation.role,
+        uses_left: invitation.uses_left,
+        created_at: Time(invitation.created_at),
+        expires_at: Time(invitation.expires_at),
+        author: invitation.author,
+    }
 }
 
 fn one() -> u32 {

@@ -7,13 +7,15 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{ETAG, HeaderName, IF_MATCH};
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use gate::policy::Document;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::Admin;
-use crate::clock::rfc3339;
+use crate::clock::Time;
 use crate::input::{JsonText, Parameters};
+use crate::openapi::{About, Header, Section};
 use crate::policy::Publication;
 use crate::problem::Refusal;
 use crate::store::PolicyRecord;
@@ -23,33 +25,73 @@ const MAX_LISTED: i64 = 1000;
 /// The longest reason, in bytes.
 const MAX_REASON_BYTES: usize = 1000;
 
+/// A revision of the policy.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revision {
+    rev: i64,
+    sha256: String,
+    published_at: Time,
+    /// A user id, `cli:<name>` or `file`.
+    author: String,
+    reason: String,
+}
+
+/// Revisions, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revisions {
+    revisions: Vec<Revision>,
+}
+
+/// The policy in force.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct InForce {
+    #[serde(flatten)]
+    revision: Revision,
+    /// Larger for a moment after another origin has published.
+    newest_rev: Option<i64>,
+    document: Document,
+    /// What is wrong with the policy file, or what failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+}
+
+pub(super) const GET: About = About::new(Section::Administration, "The policy in force; its revision is the `ETag`");
+
 /// `GET`: the policy in force, and what is wrong with a newer file, if anything. Its revision is
 /// its `ETag`.
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     admin: Admin,
-) -> Result<([(HeaderName, String); 1], Json<Value>), Refusal> {
+) -> Result<([(HeaderName, String); 1], Json<InForce>), Refusal> {
     let policy = app.policy.now();
     // Another origin may have recorded a newer one already.
     let newest = app.store.admin(&admin).policy().await?.map(|record| record.rev);
-    let mut body = describe(&policy.record);
-    if let Some(members) = body.as_object_mut() {
-        members.insert("newest_rev".to_owned(), newest.into());
-        members.insert("document".to_owned(), json!(policy.document));
-        if let Some(error) = app.policy.last_error() {
-            members.insert("last_error".to_owned(), error.into());
-        }
-    }
+    let body = InForce {
+        revision: describe(&policy.record),
+        newest_rev: newest,
+        document: policy.document.clone(),
+        last_error: app.policy.last_error(),
+    };
     Ok(([(ETAG, format!("\"{}\"", policy.record.rev))], Json(body)))
 }
 
 /// The query of `PUT`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
+    /// Why; stands in the history.
     #[serde(default)]
+    #[schemars(length(max = MAX_REASON_BYTES))]
     reason: String,
 }
+
+pub(super) const PUT: About = About::new(Section::Administration, "Brings a policy into force")
+    .refuses(&[Code::Conflict, Code::PreconditionFailed])
+    .reads(&[Header {
+        is_required: true,
+        pattern: Some("^\"[0-9]{1,18}\"$"),
+        ..Header::new("If-Match", "The revision that you have seen, as its `ETag` has it")
+    }]);
 
 /// `PUT`: brings a document into force. `If-Match` (RFC 9110, section 13.1.1) names the revision
 /// that the author has seen, so that of two authors the second one has to look again: 412
@@ -60,7 +102,7 @@ pub(super) async fn put(
     Parameters(Why { reason }): Parameters<Why>,
     headers: HeaderMap,
     JsonText(document): JsonText,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Revision>, Refusal> {
     if let Some(file) = app.policy.master_file() {
         let file = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         return Err(Refusal::new(Code::Conflict, format!("The policy comes from the file {file} alone.")));
@@ -77,26 +119,30 @@ pub(super) async fn put(
     Ok(Json(describe(&app.policy.publish(&document, publication, &audit).await?)))
 }
 
+pub(super) const HISTORY: About = About::new(Section::Administration, "Lists policies that were in force");
+
 /// `GET /api/admin/policy/history`: who changed it, when and why; the newest first.
-pub(super) async fn history(State(app): State<Arc<App>>, admin: Admin) -> Result<Json<Value>, Refusal> {
+pub(super) async fn history(State(app): State<Arc<App>>, admin: Admin) -> Result<Json<Revisions>, Refusal> {
     let records = app.store.admin(&admin).policies(MAX_LISTED).await?;
-    Ok(Json(json!({ "revisions": records.iter().map(describe).collect::<Vec<_>>() })))
+    Ok(Json(Revisions { revisions: records.iter().map(describe).collect() }))
 }
 
-fn describe(record: &PolicyRecord) -> Value {
-    json!({
-        "rev": record.rev,
-        "sha256": record.sha256,
-        "published_at": rfc3339(record.published_at),
-        "author": record.author,
-        "reason": record.reason,
-    })
+fn describe(record: &PolicyRecord) -> Revision {
+    Revision {
+        rev: record.rev,
+        sha256: record.sha256.clone(),
+        published_at: Time(record.published_at),
+        author: record.author.clone(),
+        reason: record.reason.clone(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
     use axum::http::Request;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::policy::BUILT_IN;

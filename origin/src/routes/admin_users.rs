@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::reset::withdrawal;
 use crate::app::App;
 use crate::caller::Admin;
-use crate::clock::rfc3339;
+use crate::clock::Time;
 use crate::input::{JsonBody, Parameters, UserId};
 use crate::invitations::offer_reset;
+use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
 use crate::store::{Change, Changed, User};
 
@@ -22,16 +22,39 @@ use crate::store::{Change, Changed, User};
 const MAX_PAGE: u32 = 200;
 
 /// The query of `GET /api/admin/users`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    /// A part of the name, or a whole id.
     #[serde(default)]
     search: String,
+    /// The `next` of the page before.
     #[serde(default)]
     after: String,
     #[serde(default = "fifty")]
+    #[schemars(range(min = 1, max = MAX_PAGE))]
     limit: u32,
 }
+
+/// A page of accounts, by name.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Users {
+    users: Vec<Account>,
+    /// The `after` of the next page.
+    next: Option<String>,
+}
+
+/// An account.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Account {
+    user_id: String,
+    username: String,
+    role: String,
+    created_at: Time,
+    disabled_at: Option<Time>,
+}
+
+pub(super) const LIST: About = About::new(Section::Administration, "Lists accounts");
 
 /// `GET`: accounts by name. `search` is a part of the name or a whole id; `after` is the `next` of
 /// the page before.
@@ -39,30 +62,37 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     _: Admin,
     Parameters(query): Parameters<Query>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Users>, Refusal> {
     if !(1..=MAX_PAGE).contains(&query.limit) {
         return Err(Refusal::new(Code::RequestInvalid, format!("limit must be 1 to {MAX_PAGE}.")));
     }
     let users = app.store.accounts().list(&query.search, &query.after, i64::from(query.limit)).await?;
     let is_full = users.len() >= query.limit as usize;
-    let next = users.last().filter(|_| is_full).map(|user| &user.username);
-    Ok(Json(json!({"users": users.iter().map(describe).collect::<Vec<_>>(), "next": next})))
+    let next = users.last().filter(|_| is_full).map(|user| user.username.clone());
+    Ok(Json(Users { users: users.into_iter().map(describe).collect(), next }))
 }
 
+pub(super) const GET: About = About::new(Section::Administration, "An account");
+
 /// `GET` of one.
-pub(super) async fn get(State(app): State<Arc<App>>, _: Admin, UserId(id): UserId) -> Result<Json<Value>, Refusal> {
-    Ok(Json(describe(&find(&app, &id).await?)))
+pub(super) async fn get(State(app): State<Arc<App>>, _: Admin, UserId(id): UserId) -> Result<Json<Account>, Refusal> {
+    Ok(Json(describe(find(&app, &id).await?)))
 }
 
 /// The body of `PATCH`: one of both, or both.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
+    /// One of the policy's.
     #[serde(default)]
     role: Option<String>,
+    /// Nobody can log in any more.
     #[serde(default)]
     disabled: Option<bool>,
 }
+
+pub(super) const PATCH: About =
+    About::new(Section::Administration, "Changes the role of an account, or shuts it").refuses(&[Code::Conflict]);
 
 /// `PATCH`: another role, or kept out, or let in again. All tokens of the user are withdrawn.
 /// `409 conflict` when nobody who can log in would administer any more.
@@ -71,7 +101,7 @@ pub(super) async fn patch(
     admin: Admin,
     UserId(id): UserId,
     JsonBody(body): JsonBody<Body>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Account>, Refusal> {
     let user = find(&app, &id).await?;
     if let Some(role) = &body.role {
         let known = app.policy.now().document.roles.contains_key(role);
@@ -88,7 +118,7 @@ pub(super) async fn patch(
     if let Some(disabled) = body.disabled.filter(|disabled| *disabled != user.disabled_at.is_some()) {
         change(&app, &admin, &id, Change::Disabled(disabled.then_some(app.clock.now_ms()))).await?;
     }
-    Ok(Json(describe(&find(&app, &id).await?)))
+    Ok(Json(describe(find(&app, &id).await?)))
 }
 
 async fn change(app: &App, admin: &Admin, id: &str, change: Change<'_>) -> Result<(), Refusal> {
@@ -102,13 +132,26 @@ async fn change(app: &App, admin: &Admin, id: &str, change: Change<'_>) -> Resul
     Ok(())
 }
 
+/// By which a user sets a new password.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ResetOffer {
+    user_id: String,
+    /// The secret. No other answer has it.
+    token: String,
+    /// To be appended to the address of the server.
+    path: String,
+    expires_at: Time,
+}
+
+pub(super) const RESET: About = About::new(Section::Administration, "Offers a user to set a new password");
+
 /// `POST …/reset`: offers the user to set a new password. The secret is in this answer and nowhere
 /// else; it holds for an hour.
 pub(super) async fn reset(
     State(app): State<Arc<App>>,
     admin: Admin,
     UserId(id): UserId,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Created<ResetOffer>, Refusal> {
     let user = find(&app, &id).await?;
     if user.is_of_another_issuer() {
         return Err(Refusal::new(Code::Conflict, "This user logs in elsewhere and has no password here."));
@@ -117,22 +160,21 @@ pub(super) async fn reset(
     let audit = admin.caller().audit(&app.clock, "reset_offer", "ok").on_user(&user.id);
     app.store.invitations().offer_reset(&reset, &audit).await?;
     let path = format!("/#reset={secret}");
-    let body = json!({"user_id": user.id, "token": secret, "path": path, "expires_at": rfc3339(reset.expires_at)});
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok(Created(ResetOffer { user_id: user.id, token: secret, path, expires_at: Time(reset.expires_at) }))
 }
 
 async fn find(app: &App, id: &str) -> Result<User, Refusal> {
     app.store.accounts().by_id(id).await?.ok_or_else(Refusal::not_found)
 }
 
-fn describe(user: &User) -> Value {
-    json!({
-        "user_id": user.id,
-        "username": user.username,
-        "role": user.role,
-        "created_at": rfc3339(user.created_at),
-        "disabled_at": user.disabled_at.map(rfc3339),
-    })
+fn describe(user: User) -> Account {
+    Account {
+        user_id: user.id,
+        username: user.username,
+        role: user.role,
+        created_at: Time(user.created_at),
+        disabled_at: user.disabled_at.map(Time),
+    }
 }
 
 fn fifty() -> u32 {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::output::view;
@@ -17,16 +18,21 @@ use crate::audio::Format;
 use crate::caller::Caller;
 use crate::clock::is_id;
 use crate::input::JsonBody;
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     ids: Vec<String>,
     #[serde(default)]
     format: Format,
 }
+
+pub(super) const POST: About = About::new(Section::Speech, "Several outputs as one archive")
+    .answers(&[Gives::media(200, &["application/zip"], "The archive")])
+    .refuses(&[Code::NotFound]);
 
 /// The archive. Nothing is left out of it in silence: an id that is not the caller's, or of
 /// nothing, is `404 not_found`.
@@ -47,7 +53,11 @@ pub(super) async fn handler(
         outputs.push(output.ok_or_else(Refusal::not_found)?);
     }
     let shared = owned.share_counts(app.clock.now_ms()).await?;
-    let index = outputs.iter().map(|output| format!("{}\n", view(output, &shared))).collect();
+    let mut index = String::new();
+    for output in &outputs {
+        index.push_str(&serde_json::to_string(&view(output.clone(), &shared)).map_err(Refusal::internal)?);
+        index.push('\n');
+    }
     let downloads: Vec<_> = ids.iter().map(|id| caller.audit(&app.clock, "download", "ok").on(id)).collect();
     app.store.audit_all(&downloads).await?;
     let headers = [(CONTENT_TYPE, "application/zip"), (CONTENT_DISPOSITION, "attachment; filename=\"cosygate.zip\"")];

@@ -10,13 +10,14 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::{Admin, Caller};
-use crate::clock::{parse_rfc3339, rfc3339};
+use crate::clock::{Time, parse_rfc3339};
 use crate::input::Parameters;
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::store::{AuditFilter, Personal, Store, StoreError, TrailRow};
 
@@ -28,24 +29,68 @@ const MAX_TEXT: usize = 512;
 const JSON_LINES: &str = "application/jsonl";
 
 /// The query.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     before: Option<i64>,
+    /// RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
+    /// A user id.
+    #[schemars(length(max = MAX_TEXT))]
     user: Option<String>,
+    #[schemars(length(max = MAX_TEXT))]
     action: Option<String>,
+    #[schemars(length(max = MAX_TEXT))]
     request_id: Option<String>,
 }
 
 /// The query for one's own rows.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OwnQuery {
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
     limit: Option<u32>,
+    /// The `next` of the page before.
     before: Option<i64>,
 }
+
+/// What happened, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Trail {
+    entries: Vec<Entry>,
+    /// The `before` of the next page.
+    next: Option<i64>,
+}
+
+/// A row as it is shown. Whatever the chain's hash covers is in it.
+#[derive(Serialize, JsonSchema)]
+struct Entry {
+    action: String,
+    address: Option<String>,
+    at: i64,
+    characters: Option<i64>,
+    duration_ms: i64,
+    hash: String,
+    object: Option<String>,
+    personal_hash: Option<String>,
+    policy_rev: i64,
+    request_id: String,
+    result: String,
+    seq: i64,
+    subject: Option<String>,
+    text_sha256: Option<String>,
+    time: Time,
+    user_id: Option<String>,
+    via: String,
+}
+
+pub(super) const ALL: About = About::new(Section::Administration, "What happened, the newest first")
+    .answers(&[Gives::json::<Trail>(200, "A page; every row with `Accept: application/jsonl`")
+        .or(&["application/json", JSON_LINES])]);
 
 /// `GET /api/admin/audit`. With `Accept: application/jsonl` all rows that are meant, the oldest
 /// first, one a line.
@@ -75,17 +120,19 @@ pub(super) async fn all(
     Ok(Json(page(&app, &filter, query.before, query.limit).await?).into_response())
 }
 
+pub(super) const OWN: About = About::new(Section::Accounts, "What you did here, the newest first");
+
 /// `GET /api/me/audit`.
 pub(super) async fn own(
     State(app): State<Arc<App>>,
     caller: Caller,
     Parameters(query): Parameters<OwnQuery>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Trail>, Refusal> {
     let filter = AuditFilter { user_id: Some(caller.user_id().to_owned()), ..AuditFilter::default() };
     Ok(Json(page(&app, &filter, query.before, query.limit).await?))
 }
 
-async fn page(app: &App, filter: &AuditFilter, before: Option<i64>, limit: Option<u32>) -> Result<Value, Refusal> {
+async fn page(app: &App, filter: &AuditFilter, before: Option<i64>, limit: Option<u32>) -> Result<Trail, Refusal> {
     let limit = limit.unwrap_or(50);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Refusal::new(Code::RequestInvalid, format!("limit must be 1 to {MAX_LIMIT}.")));
@@ -96,7 +143,7 @@ async fn page(app: &App, filter: &AuditFilter, before: Option<i64>, limit: Optio
     let has_next = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next = rows.last().filter(|_| has_next).map(|last| last.row.seq);
-    Ok(json!({"entries": rows.iter().map(view).collect::<Vec<_>>(), "next": next}))
+    Ok(Trail { entries: rows.iter().map(view).collect(), next })
 }
 
 fn lines(store: Store, filter: AuditFilter) -> Body {
@@ -104,23 +151,40 @@ fn lines(store: Store, filter: AuditFilter) -> Body {
         let rows = store.trail().after(&filter, after, STEP).await?;
         let Some(last) = rows.last() else { return Ok(None) };
         let after = last.row.seq;
-        let text = rows.iter().map(|row| format!("{}\n", view(row))).collect::<String>();
+        let text = rows.iter().map(|row| line(row) + "\n").collect::<String>();
         Ok::<_, StoreError>(Some((text, (store, filter, after))))
     }))
 }
 
-/// A row as it is shown. Whatever the chain's hash covers is in it.
-pub fn view(row: &TrailRow) -> Value {
+fn view(row: &TrailRow) -> Entry {
     let TrailRow { user_id, row } = row;
     let personal = row.personal.as_deref().and_then(|personal| serde_json::from_str::<Personal>(personal).ok());
     let Personal { address, characters, text_sha256 } = personal.unwrap_or_default();
-    json!({
-        "seq": row.seq, "time": rfc3339(row.at), "at": row.at, "action": row.action, "result": row.result,
-        "user_id": user_id, "subject": row.subject, "object": row.object, "via": row.via, "address": address,
-        "characters": characters, "text_sha256": text_sha256, "request_id": row.request_id,
-        "policy_rev": row.policy_rev, "duration_ms": row.duration_ms, "personal_hash": row.personal_hash,
-        "hash": row.hash,
-    })
+    let row = row.clone();
+    Entry {
+        seq: row.seq,
+        time: Time(row.at),
+        at: row.at,
+        action: row.action,
+        result: row.result,
+        user_id: user_id.clone(),
+        subject: row.subject,
+        object: row.object,
+        via: row.via,
+        address,
+        characters,
+        text_sha256,
+        request_id: row.request_id,
+        policy_rev: row.policy_rev,
+        duration_ms: row.duration_ms,
+        personal_hash: row.personal_hash,
+        hash: row.hash,
+    }
+}
+
+/// A row as one line of JSON.
+pub fn line(row: &TrailRow) -> String {
+    serde_json::to_string(&view(row)).unwrap_or_default()
 }
 
 #[cfg(test)]

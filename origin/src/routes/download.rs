@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, Response};
+use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
@@ -12,6 +14,7 @@ use crate::audio::Format;
 use crate::caller::Caller;
 use crate::engine::wav;
 use crate::input::{ObjectId, Parameters};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::ranges::{self, Answer, FileHead};
 use crate::store::Output;
@@ -21,7 +24,7 @@ const SAMPLE_RATE: HeaderName = HeaderName::from_static("x-audio-sample-rate");
 const SECONDS: HeaderName = HeaderName::from_static("x-audio-seconds");
 
 /// The query.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// 1: the browser saves instead of playing.
@@ -30,6 +33,15 @@ pub(super) struct Query {
     #[serde(default)]
     format: Format,
 }
+
+pub(super) const GET: About = About::new(Section::Speech, "The audio of an output, whole or in part; also HEAD")
+    .answers(&[
+        Gives::media(200, Format::MEDIA_TYPES, "The audio"),
+        Gives::media(206, Format::MEDIA_TYPES, "The part that `Range` asks for"),
+        Gives::empty(304, "Not modified"),
+    ])
+    .refuses(&[Code::RangeInvalid, Code::StorageFull])
+    .reads(&ranges::READS);
 
 /// GET and HEAD.
 pub(super) async fn handler(

@@ -5,23 +5,44 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio_util::io::ReaderStream;
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clock::{new_id, rfc3339};
+use crate::clock::{Time, new_id};
+use crate::openapi::{About, Accepted, Gives, Section};
 use crate::privacy::{self, PACKING_MS};
 use crate::problem::Refusal;
 use crate::store::{Export, ExportState};
 
 const FILE: &str = "/api/me/export/file";
 
+/// How far an export is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Export")]
+pub(super) struct ExportView {
+    id: String,
+    /// `running`, `ready` or `failed`.
+    state: String,
+    done: i64,
+    total: i64,
+    created_at: Time,
+    /// Null until it is ready, like all that follows.
+    bytes: Option<i64>,
+    expires_at: Option<Time>,
+    download_url: Option<&'static str>,
+}
+
+pub(super) const POST: About =
+    About::new(Section::Accounts, "Begins to pack everything that is yours").refuses(&[Code::Conflict, Code::NotFound]);
+
 /// `POST`: begins one, in place of the one before. One at a time.
-pub(super) async fn post(State(app): State<Arc<App>>, caller: Caller) -> Result<(StatusCode, Json<Value>), Refusal> {
+pub(super) async fn post(State(app): State<Arc<App>>, caller: Caller) -> Result<Accepted<ExportView>, Refusal> {
     let now_ms = app.clock.now_ms();
     let before = app.store.of(&caller).export().await?;
     let id = new_id(now_ms);
@@ -34,14 +55,20 @@ pub(super) async fn post(State(app): State<Arc<App>>, caller: Caller) -> Result<
     }
     let export = app.store.of(&caller).export().await?.ok_or_else(Refusal::not_found)?;
     privacy::pack(&app, &caller, export.clone());
-    Ok((StatusCode::ACCEPTED, Json(view(&export))))
+    Ok(Accepted(view(&export)))
 }
 
+pub(super) const GET: About = About::new(Section::Accounts, "How far the packing is").refuses(&[Code::NotFound]);
+
 /// `GET`: how far it is.
-pub(super) async fn get(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Refusal> {
+pub(super) async fn get(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<ExportView>, Refusal> {
     let export = app.store.of(&caller).export().await?.ok_or_else(Refusal::not_found)?;
     Ok(Json(view(&export)))
 }
+
+pub(super) const FILE_GET: About = About::new(Section::Accounts, "The archive of everything that is yours")
+    .answers(&[Gives::media(200, &["application/zip"], "The archive")])
+    .refuses(&[Code::NotFound, Code::StorageFull]);
 
 /// `GET /api/me/export/file`: the archive, once it is ready.
 pub(super) async fn file(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, Refusal> {
@@ -57,16 +84,16 @@ pub(super) async fn file(State(app): State<Arc<App>>, caller: Caller) -> Result<
     Ok((headers, body).into_response())
 }
 
-fn view(export: &Export) -> Value {
+fn view(export: &Export) -> ExportView {
     let is_ready = export.state == ExportState::Ready.as_str();
-    json!({
-        "id": export.id,
-        "state": export.state,
-        "done": export.done,
-        "total": export.total,
-        "created_at": rfc3339(export.created_at),
-        "bytes": is_ready.then_some(export.bytes),
-        "expires_at": is_ready.then(|| rfc3339(export.expires_at)),
-        "download_url": is_ready.then_some(FILE),
-    })
+    ExportView {
+        id: export.id.clone(),
+        state: export.state.clone(),
+        done: export.done,
+        total: export.total,
+        created_at: Time(export.created_at),
+        bytes: is_ready.then_some(export.bytes),
+        expires_at: is_ready.then_some(Time(export.expires_at)),
+        download_url: is_ready.then_some(FILE),
+    }
 }

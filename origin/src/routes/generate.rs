@@ -8,15 +8,16 @@ use axum::http::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::audio::{self, Format};
 use crate::caller::Caller;
 use crate::input::JsonBody;
+use crate::openapi::{About, Gives, Header, Section};
 use crate::problem::Refusal;
-use crate::speech::{self, Live, Order};
+use crate::speech::{self, Live, Order, Spoken};
 use crate::voices;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -27,27 +28,74 @@ const MAX_INSTRUCT_CHARACTERS: usize = 500;
 const MAX_PROJECT_ID: usize = 64;
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
+    /// What to say; how long it may be is the role's.
+    #[schemars(length(min = 1))]
     text: String,
+    /// The id of a voice, or the name of one of your own; the first one if absent.
     #[serde(default)]
     voice: Option<String>,
     /// Alias of `voice`.
     #[serde(default)]
     voice_type: Option<String>,
+    /// How to say it, in words.
     #[serde(default)]
+    #[schemars(length(max = MAX_INSTRUCT_CHARACTERS))]
     instruct: Option<String>,
     #[serde(default)]
+    #[schemars(range(min = 0.5, max = 2.0))]
     speed: Option<f32>,
+    /// A free label.
     #[serde(default)]
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     project_id: Option<String>,
+    /// What `audio_url` leads to.
     #[serde(default)]
     format: Format,
     /// The audio itself is the answer, while it is made.
     #[serde(default)]
     stream: bool,
 }
+
+/// The answer to whoever does not wait.
+#[derive(Serialize, JsonSchema)]
+struct Pending {
+    job: PendingJob,
+}
+
+/// Where to ask for it.
+#[derive(Serialize, JsonSchema)]
+struct PendingJob {
+    id: String,
+    url: String,
+    events_url: String,
+}
+
+pub(super) const POST: About = About::new(Section::Speech, "Speaks a text")
+    .answers(&[
+        Gives::json::<Spoken>(200, "The audio is there; with `stream`, this is the audio")
+            .or(&["application/json", "audio/wav"]),
+        Gives::json::<Pending>(202, "With `Prefer: respond-async`: it is in the queue"),
+    ])
+    .refuses(&REFUSES)
+    .reads(&[KEY_HEADER, Header::new("Prefer", "`respond-async`: answer with the job at once (RFC 7240)")]);
+
+/// Why nothing is spoken.
+pub(super) const REFUSES: [Code; 6] = [
+    Code::Conflict,
+    Code::IdempotencyConflict,
+    Code::QuotaExhausted,
+    Code::ConcurrencyExceeded,
+    Code::EngineUnavailable,
+    Code::EngineFailed,
+];
+/// The client's name for what it wants done once.
+pub(super) const KEY_HEADER: Header = Header {
+    pattern: Some("^[ -~]{1,255}$"),
+    ..Header::new("Idempotency-Key", "Your own name for what is to be done once; kept for 24 hours")
+};
 
 /// Answers when the audio is on disk, or, if the client wishes so, with the job at once
 /// (`Prefer: respond-async`, RFC 7240, section 4.1) or with audio while it is made (`"stream"`).
@@ -66,9 +114,10 @@ pub(super) async fn handler(
     let id = speech::enqueue(&app, &caller, &order, key).await?;
     if prefers_async(&headers) {
         // Nothing in it changes, so that a repetition is answered alike.
-        let job = json!({"id": id, "url": format!("/api/jobs/{id}"), "events_url": format!("/api/jobs/{id}/events")});
-        let headers = [(LOCATION, format!("/api/jobs/{id}")), (PREFERENCE_APPLIED, "respond-async".to_owned())];
-        return Ok((StatusCode::ACCEPTED, headers, Json(json!({"job": job}))).into_response());
+        let url = format!("/api/jobs/{id}");
+        let headers = [(LOCATION, url.clone()), (PREFERENCE_APPLIED, "respond-async".to_owned())];
+        let job = PendingJob { events_url: format!("{url}/events"), url, id };
+        return Ok((StatusCode::ACCEPTED, headers, Json(Pending { job })).into_response());
     }
     let job = speech::wait(&app, &caller, &id).await?;
     let answer = job.answer.ok_or_else(|| Refusal::internal("a job without an answer"))?;

@@ -13,14 +13,14 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
-use serde_json::Value;
 use tokio::time::Instant;
 
-use super::jobs::view;
+use super::jobs::{JobView, view};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::input::ObjectId;
 use crate::jobs::{LOOK, Watched};
+use crate::openapi::{About, Gives, Header, Section};
 use crate::problem::Refusal;
 
 /// A comment after so long without an event keeps the connection.
@@ -40,9 +40,16 @@ struct Reader {
     id: String,
     watched: Arc<Watched>,
     until: Instant,
-    seen: Option<Value>,
+    seen: Option<JobView>,
     count: u64,
 }
+
+pub(super) const GET: About = About::new(Section::Speech, "What becomes of a job, as server-sent events")
+    .answers(&[
+        Gives::media(200, &["text/event-stream"], "`event: job` with the job, now and at each change"),
+        Gives::empty(204, "There is nothing more to come"),
+    ])
+    .reads(&[Header::new("Last-Event-ID", "`end`: nothing more is wanted")]);
 
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
@@ -79,7 +86,7 @@ impl Reader {
             if self.seen.as_ref() != Some(&now) {
                 self.count += 1;
                 let id = if job.is_ended() { LAST.to_owned() } else { self.count.to_string() };
-                let event = Event::default().event("job").id(id).data(now.to_string());
+                let event = Event::default().event("job").id(id).json_data(&now).ok()?;
                 self.seen = Some(now);
                 return Some((Ok(event), (!job.is_ended()).then_some(self)));
             }

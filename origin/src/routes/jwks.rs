@@ -8,6 +8,10 @@ use axum::http::header::{CACHE_CONTROL, HeaderName};
 use serde_json::Value;
 
 use crate::app::App;
+use crate::openapi::{About, Section};
+
+pub(super) const GET: About =
+    About::new(Section::Accounts, "The keys by which tokens of this server are verified (RFC 7517)");
 
 /// Answers without a seal: whoever verifies tokens may read it.
 pub(super) async fn handler(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], Json<Value>) {

@@ -6,20 +6,24 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::USER_AGENT;
 use axum::response::Response;
+use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::Visit;
 use crate::guessing::{self, Attempt};
 use crate::input::JsonBody;
-use crate::logins;
+use crate::logins::{self, Granted};
+use crate::openapi::{About, Gives, Section};
 use crate::passkeys::Asked;
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given, Proof};
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     username: String,
@@ -38,8 +42,13 @@ pub(super) struct Body {
     recovery_code: Option<String>,
     /// Or what a passkey signed of the question in the answer before.
     #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
     passkey: Option<PublicKeyCredential>,
 }
+
+pub(super) const POST: About = About::new(Section::Accounts, "Logs in")
+    .answers(&[Gives::json::<Granted>(200, "Logged in")])
+    .refuses(&[Code::TokenInvalid, Code::StepUpRequired]);
 
 /// A wrong name and a wrong password answer alike, and take as long: `401 token_invalid`. That
 /// there is a second factor is told only after a right password: `401 step_up_required`.

@@ -4,33 +4,62 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::response::{IntoResponse as _, NoContent, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::LoggedIn;
-use crate::clock::rfc3339;
+use crate::clock::Time;
 use crate::input::{ObjectId, Parameters};
 use crate::keys::grace_ms;
 use crate::logins::{clear_cookies, withdrawal};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::store::{Ended, Login};
 
-/// `GET`: one's own, the last used first, and for a week those that were ended.
-pub(super) async fn list(State(app): State<Arc<App>>, login: LoggedIn) -> Result<Json<Value>, Refusal> {
-    let logins = app.store.of(login.caller()).logins().await?;
-    let described: Vec<Value> = logins.iter().map(|other| describe(other, other.id == login.login())).collect();
-    Ok(Json(json!({ "logins": described })))
+/// Logins, the last used first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Logins {
+    logins: Vec<LoginView>,
 }
+
+/// Where one is logged in, or was.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Login")]
+struct LoginView {
+    /// The `sid` of its tokens.
+    id: String,
+    /// The one that asks.
+    current: bool,
+    /// What the program calls itself.
+    label: String,
+    address: String,
+    region: String,
+    created_at: Time,
+    /// Up to two minutes late.
+    seen_at: Time,
+    expires_at: Time,
+    ended_at: Option<Time>,
+    ended_why: Option<String>,
+}
+
+pub(super) const LIST: About = About::new(Section::Accounts, "Lists where you are logged in");
+
+/// `GET`: one's own, the last used first, and for a week those that were ended.
+pub(super) async fn list(State(app): State<Arc<App>>, login: LoggedIn) -> Result<Json<Logins>, Refusal> {
+    let logins = app.store.of(login.caller()).logins().await?;
+    Ok(Json(Logins { logins: logins.into_iter().map(|other| describe(other, login.login())).collect() }))
+}
+
+pub(super) const END: About = About::new(Section::Accounts, "Ends a login");
 
 /// `DELETE` of one.
 pub(super) async fn end(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     ObjectId(id): ObjectId,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     let caller = login.caller();
     let withdrawal = withdrawal(&app, &id, caller.user_id(), Ended::Owner)?;
     let audit = caller.audit(&app.clock, "login_end", "ok").on(&id);
@@ -38,17 +67,26 @@ pub(super) async fn end(
         return Err(Refusal::not_found());
     }
     app.policy.hurry();
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 /// The query of `DELETE`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
     /// The login that asks, too.
     #[serde(default)]
     all: bool,
 }
+
+/// How many were ended.
+#[derive(Serialize, JsonSchema)]
+struct EndedLogins {
+    ended: usize,
+}
+
+pub(super) const END_ALL: About =
+    About::new(Section::Accounts, "Ends all other logins, or all").answers(&[Gives::json::<EndedLogins>(200, "Ended")]);
 
 /// `DELETE`: all others, or all.
 pub(super) async fn end_all(
@@ -64,26 +102,26 @@ pub(super) async fn end_all(
     let audit = caller.audit(&app.clock, "login_end", "ok");
     let ended = app.store.of(caller).end_logins(except, since_ms, &withdrawal, &audit).await?;
     app.policy.hurry();
-    let mut response = Json(json!({ "ended": ended })).into_response();
+    let mut response = Json(EndedLogins { ended }).into_response();
     if which.all {
         clear_cookies(&mut response, caller.visit().is_secure)?;
     }
     Ok(response)
 }
 
-fn describe(login: &Login, is_current: bool) -> Value {
-    json!({
-        "id": login.id,
-        "current": is_current,
-        "label": login.label,
-        "address": login.address,
-        "region": login.region,
-        "created_at": rfc3339(login.created_at),
-        "seen_at": rfc3339(login.seen_at),
-        "expires_at": rfc3339(login.expires_at),
-        "ended_at": login.ended_at.map(rfc3339),
-        "ended_why": login.ended_why,
-    })
+fn describe(login: Login, current: &str) -> LoginView {
+    LoginView {
+        current: login.id == current,
+        id: login.id,
+        label: login.label,
+        address: login.address,
+        region: login.region,
+        created_at: Time(login.created_at),
+        seen_at: Time(login.seen_at),
+        expires_at: Time(login.expires_at),
+        ended_at: login.ended_at.map(Time),
+        ended_why: login.ended_why,
+    }
 }
 
 #[cfg(test)]

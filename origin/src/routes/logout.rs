@@ -7,11 +7,18 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
+use gate::Code;
+
 use crate::app::App;
 use crate::caller::{LoggedIn, Visit};
 use crate::logins::{self, Presented, clear_cookies};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::store::Ended;
+
+pub(super) const POST: About = About::new(Section::Accounts, "Logs out; the token of the login says which one")
+    .answers(&[Gives::empty(204, "Logged out, and the cookies are gone")])
+    .refuses(&[Code::TokenMissing, Code::TokenExpired, Code::TokenRevoked, Code::RoleForbidden]);
 
 /// `204`, and the cookies are gone. Where the policy makes this route public, only the refresh
 /// token says which login is meant.

@@ -7,16 +7,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clock::rfc3339;
+use crate::clock::Time;
 use crate::days::zone;
 use crate::fresh;
 use crate::input::JsonBody;
 use crate::logins::clear_cookies;
+use crate::openapi::{About, Gives, Section};
 use crate::privacy::{self, ExportError};
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
@@ -24,7 +25,7 @@ use crate::second_factor;
 use crate::store::{Changed, Whose};
 
 /// What can be changed; what is absent stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Changes {
     /// IANA name.
@@ -32,30 +33,59 @@ pub(super) struct Changes {
     time_zone: Option<String>,
 }
 
+/// Who the caller is.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Me {
+    user_id: String,
+    username: String,
+    role: String,
+    time_zone: String,
+    created_at: Option<Time>,
+    second_factor: Option<SecondFactor>,
+}
+
+/// What is asked for beside the password.
+#[derive(Serialize, JsonSchema)]
+struct SecondFactor {
+    since: Option<Time>,
+    /// How many are left.
+    recovery_codes: i64,
+    /// Codes of an authenticator app.
+    totp: bool,
+    /// How many there are.
+    passkeys: i64,
+}
+
+pub(super) const GET: About = About::new(Section::Accounts, "Who you are");
+
 /// Users of other issuers have no account here: their name is their id, and nobody knows since when.
-pub(super) async fn get(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Refusal> {
+pub(super) async fn get(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Me>, Refusal> {
     let user = app.store.accounts().by_id(caller.user_id()).await?;
     let factor = second_factor::of_user(&app, caller.user_id()).await?;
     let time_zone = app.store.of(&caller).time_zone().await?;
-    Ok(Json(json!({
-        "user_id": caller.user_id(),
-        "username": user.as_ref().map_or(caller.user_id(), |user| &user.username),
-        "role": caller.role(),
-        "time_zone": time_zone.as_deref().unwrap_or("UTC"),
-        "created_at": user.as_ref().map(|user| rfc3339(user.created_at)),
-        "second_factor": factor.map(|factor| json!({
-            "since": factor.since().map(rfc3339), "recovery_codes": factor.codes_left,
-            "totp": factor.totp_since.is_some(), "passkeys": factor.passkeys,
-        })),
-    })))
+    Ok(Json(Me {
+        user_id: caller.user_id().to_owned(),
+        role: caller.role().to_owned(),
+        time_zone: time_zone.unwrap_or_else(|| "UTC".to_owned()),
+        created_at: user.as_ref().map(|user| Time(user.created_at)),
+        username: user.map_or_else(|| caller.user_id().to_owned(), |user| user.username),
+        second_factor: factor.map(|factor| SecondFactor {
+            since: factor.since().map(Time),
+            recovery_codes: factor.codes_left,
+            totp: factor.totp_since.is_some(),
+            passkeys: factor.passkeys,
+        }),
+    }))
 }
+
+pub(super) const PATCH: About = About::new(Section::Accounts, "Says where your days begin");
 
 /// Another time zone names other days; each name has its allowance once, wherever the user is.
 pub(super) async fn patch(
     State(app): State<Arc<App>>,
     caller: Caller,
     JsonBody(changes): JsonBody<Changes>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Me>, Refusal> {
     if let Some(name) = changes.time_zone {
         let zone = zone(&name).ok_or_else(|| {
             Refusal::new(Code::RequestInvalid, "time_zone must be an IANA name, for example Asia/Shanghai.")
@@ -66,13 +96,17 @@ pub(super) async fn patch(
 }
 
 /// The body of `DELETE`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Farewell {
     /// Of the account here. Users of other issuers and accounts without a password have none.
     #[serde(default)]
     password: String,
 }
+
+pub(super) const DELETE: About = About::new(Section::Accounts, "Erases you and everything that is yours")
+    .answers(&[Gives::empty(204, "Gone, and the cookies are cleared")])
+    .refuses(&[Code::Conflict]);
 
 /// `DELETE /api/me`: erases the caller. The policy asks for a fresh login, and the password is asked
 /// for once more: a stolen token is not enough. `400 request_invalid` when it is wrong, `429

@@ -8,30 +8,58 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{ACCEPT, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use gate::Code;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::Visit;
 use crate::input::JsonBody;
-use crate::logins::check_same_origin;
-use crate::oidc::{self, Answer, Arrived, Nowhere, Word};
+use crate::logins::{Granted, check_same_origin};
+use crate::oidc::{self, Answer, Arrived, Nowhere, Provider, Word};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::second_factor::Given;
 
 /// The page.
 const PAGE: &str = "/";
 
+/// Who the providers are.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ProviderList {
+    providers: Vec<ProviderView>,
+}
+
+/// Somebody who vouches for people.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Provider")]
+pub(super) struct ProviderView {
+    id: String,
+    name: String,
+}
+
+pub(super) const LIST: About = About::new(Section::Accounts, "Lists providers to log in with");
+
 /// `GET /login/oidc`: who the providers are.
-pub(super) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
-    Json(json!({ "providers": providers(&app) }))
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<ProviderList>, Refusal> {
+    Ok(Json(ProviderList { providers: providers(&app) }))
 }
 
 /// The providers as clients know them.
-pub(super) fn providers(app: &App) -> Vec<Value> {
-    app.oidc.iter().map(|provider| json!({"id": provider.settings.id, "name": provider.settings.name})).collect()
+pub(super) fn providers(app: &App) -> Vec<ProviderView> {
+    let view =
+        |provider: &Provider| ProviderView { id: provider.settings.id.clone(), name: provider.settings.name.clone() };
+    app.oidc.iter().map(view).collect()
 }
+
+/// The browser goes on from here.
+const AWAY: Gives = Gives::empty(302, "To the provider");
+/// The browser comes back.
+const BACK: Gives = Gives::empty(303, "To the page");
+
+pub(super) const BEGIN: About = About::new(Section::Accounts, "Begins a login with a provider").answers(&[AWAY, BACK]);
 
 /// `GET /login/oidc/{id}`: sends the browser to the provider. `404 not_found` if there is none of this
 /// id, `503 overloaded` if it does not answer.
@@ -56,6 +84,9 @@ struct Returned {
     error: Option<String>,
     iss: Option<String>,
 }
+
+pub(super) const CALLBACK: About =
+    About::new(Section::Accounts, "Ends the way to a provider and back").answers(&[BACK]);
 
 /// `GET /login/oidc/{id}/callback`: back from the provider. Whatever comes of it, the browser ends at
 /// the page, and never anywhere else.
@@ -88,7 +119,7 @@ pub(super) async fn callback(
 }
 
 /// The body of `POST /login/oidc`: a proof of the second factor.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     #[serde(default)]
@@ -96,8 +127,13 @@ pub(super) struct Body {
     #[serde(default)]
     recovery_code: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
     passkey: Option<PublicKeyCredential>,
 }
+
+pub(super) const FINISH: About = About::new(Section::Accounts, "Ends a login with a provider by the second factor")
+    .answers(&[Gives::json::<Granted>(200, "Logged in")])
+    .refuses(&[Code::TokenInvalid, Code::StepUpRequired, Code::CsrfRefused]);
 
 /// `POST /login/oidc`: ends a login that needs a second factor, too; answers as `POST /login` with
 /// cookies.

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,6 +26,7 @@ use crate::audio::{self, Format};
 use crate::caller::Caller;
 use crate::input::JsonBody;
 use crate::openai::{MODELS, PCM_RATE, VOICES};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::speech::{self, Live, Order};
 use crate::store::Output;
@@ -36,24 +38,29 @@ const PIECE_BYTES: usize = 32 * 1024;
 const TOKENS_A_SECOND: f64 = 25.0;
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
+    /// One of `/v1/models`.
     model: String,
+    /// What to say.
+    #[schemars(length(min = 1))]
     input: String,
     voice: Voice,
+    /// How to say it, in words.
     #[serde(default)]
     instructions: Option<String>,
     #[serde(default = "usual_format")]
     response_format: Format,
     #[serde(default)]
+    #[schemars(range(min = 0.5, max = 2.0))]
     speed: Option<f32>,
     #[serde(default)]
     stream_format: StreamFormat,
 }
 
 /// A name or an id, or an object that holds the id.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum Voice {
     Name(String),
@@ -61,7 +68,7 @@ enum Voice {
 }
 
 /// How the audio is sent.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum StreamFormat {
     /// As it is.
@@ -75,6 +82,17 @@ enum StreamFormat {
 fn usual_format() -> Format {
     if cfg!(feature = "mp3") { Format::Mp3 } else { Format::Wav }
 }
+
+pub(super) const POST: About = About::new(Section::OpenAi, "Speaks a text and answers with the audio")
+    .answers(&[Gives::media(200, AUDIO, "The audio, or events that hold it")])
+    .refuses(&REFUSES)
+    .reads(&[generate::KEY_HEADER]);
+
+const AUDIO: &[&str] = &["audio/mpeg", "audio/ogg", "audio/flac", "audio/wav", "audio/pcm", "text/event-stream"];
+const REFUSES: [Code; 7] = {
+    let [a, b, c, d, e, f] = generate::REFUSES;
+    [Code::NotFound, a, b, c, d, e, f]
+};
 
 /// The audio.
 pub(super) async fn handler(

@@ -5,56 +5,81 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use serde_json::{Value, json};
+use axum::response::NoContent;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clock::rfc3339;
+use crate::clock::Time;
 use crate::input::ObjectId;
+use crate::openapi::{About, Section};
 use crate::problem::Refusal;
 use crate::speech;
 use crate::store::Output;
+
+/// An entry of the history.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Output")]
+pub(super) struct OutputView {
+    id: String,
+    text: String,
+    voice: String,
+    engine: String,
+    characters: i64,
+    seconds: f64,
+    bytes: i64,
+    sample_rate: i64,
+    project_id: Option<String>,
+    /// How many links lead to it.
+    share_links: i64,
+    audio_url: String,
+    created_at: Time,
+}
+
+pub(super) const GET: About = About::new(Section::Speech, "An output");
 
 /// The entry.
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     caller: Caller,
     ObjectId(id): ObjectId,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<OutputView>, Refusal> {
     let output = app.store.of(&caller).output(&id).await?.ok_or_else(Refusal::not_found)?;
     let shared = app.store.of(&caller).share_counts(app.clock.now_ms()).await?;
-    Ok(Json(view(&output, &shared)))
+    Ok(Json(view(output, &shared)))
 }
+
+pub(super) const DELETE: About = About::new(Section::Speech, "Deletes an output");
 
 /// Removes audio and entry: `204`.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     ObjectId(id): ObjectId,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     match speech::delete(&app, &caller, &id).await? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => Ok(NoContent),
         false => Err(Refusal::not_found()),
     }
 }
 
 /// An output as clients see it; `shared` has the number of its links, if any.
-pub(super) fn view(output: &Output, shared: &HashMap<String, i64>) -> Value {
-    json!({
-        "id": output.id,
-        "text": output.text,
-        "voice": output.voice,
-        "engine": output.engine,
-        "characters": output.characters,
-        "seconds": output.seconds(),
-        "bytes": output.bytes,
-        "sample_rate": output.sample_rate,
-        "project_id": output.project_id,
-        "share_links": shared.get(&output.id).copied().unwrap_or_default(),
-        "audio_url": format!("/download/{}", output.id),
-        "created_at": rfc3339(output.created_at),
-    })
+pub(super) fn view(output: Output, shared: &HashMap<String, i64>) -> OutputView {
+    OutputView {
+        seconds: output.seconds(),
+        share_links: shared.get(&output.id).copied().unwrap_or_default(),
+        audio_url: format!("/download/{}", output.id),
+        id: output.id,
+        text: output.text,
+        voice: output.voice,
+        engine: output.engine,
+        characters: output.characters,
+        bytes: output.bytes,
+        sample_rate: output.sample_rate,
+        project_id: output.project_id,
+        created_at: Time(output.created_at),
+    }
 }
 
 #[cfg(test)]

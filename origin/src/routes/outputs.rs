@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::output::view;
+use super::output::{OutputView, view};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clock::{is_id, parse_rfc3339};
+use crate::clock::{ID_PATTERN, is_id, parse_rfc3339};
 use crate::input::{JsonBody, Parameters};
+use crate::openapi::{About, Section};
 use crate::problem::Refusal;
 use crate::speech;
 use crate::store::OutputFilter;
@@ -23,27 +24,45 @@ pub(super) const MAX_LIMIT: u32 = 100;
 const MAX_WORDS: usize = 200;
 
 /// The query.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
     #[serde(default = "default_limit")]
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
     limit: u32,
+    /// The `next` of the page before.
     #[serde(default)]
+    #[schemars(regex(pattern = ID_PATTERN))]
     before: Option<String>,
     /// A part of the text.
     #[serde(default)]
+    #[schemars(length(max = MAX_WORDS))]
     q: Option<String>,
     #[serde(default)]
+    #[schemars(length(max = MAX_WORDS))]
     project: Option<String>,
     #[serde(default)]
+    #[schemars(length(max = MAX_WORDS))]
     voice: Option<String>,
     /// RFC 3339: not older than this.
     #[serde(default)]
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
     /// RFC 3339: older than this.
     #[serde(default)]
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
 }
+
+/// A page of the history, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Outputs {
+    outputs: Vec<OutputView>,
+    /// The `before` of the next page.
+    next: Option<String>,
+}
+
+pub(super) const LIST: About = About::new(Section::Speech, "Lists your outputs, the newest first");
 
 impl Page {
     /// What is looked for, or what is wrong with it.
@@ -81,7 +100,7 @@ pub(super) async fn handler(
     State(app): State<Arc<App>>,
     caller: Caller,
     Parameters(page): Parameters<Page>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Outputs>, Refusal> {
     let invalid = |detail: String| Refusal::new(Code::RequestInvalid, detail);
     if !(1..=MAX_LIMIT).contains(&page.limit) {
         return Err(invalid(format!("limit must be 1 to {MAX_LIMIT}.")));
@@ -98,16 +117,24 @@ pub(super) async fn handler(
     outputs.truncate(limit);
     let next = outputs.last().filter(|_| has_next).map(|output| output.id.clone());
     let shared = app.store.of(&caller).share_counts(app.clock.now_ms()).await?;
-    let outputs: Vec<Value> = outputs.iter().map(|output| view(output, &shared)).collect();
-    Ok(Json(json!({"outputs": outputs, "next": next})))
+    Ok(Json(Outputs { outputs: outputs.into_iter().map(|output| view(output, &shared)).collect(), next }))
 }
 
 /// The body of `POST /api/outputs/delete`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
+    #[schemars(length(min = 1, max = MAX_LIMIT))]
     ids: Vec<String>,
 }
+
+/// Those that were there.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Deleted {
+    deleted: Vec<String>,
+}
+
+pub(super) const DELETE: About = About::new(Section::Speech, "Deletes several outputs");
 
 /// `POST /api/outputs/delete`: removes several. Those that are not the caller's, or not there, are
 /// passed over alike.
@@ -115,7 +142,7 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     JsonBody(Chosen { mut ids }): JsonBody<Chosen>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Deleted>, Refusal> {
     if !(1..=MAX_LIMIT as usize).contains(&ids.len()) {
         return Err(Refusal::new(Code::RequestInvalid, format!("ids must be 1 to {MAX_LIMIT}.")));
     }
@@ -127,7 +154,7 @@ pub(super) async fn delete(
             deleted.push(id);
         }
     }
-    Ok(Json(json!({ "deleted": deleted })))
+    Ok(Json(Deleted { deleted }))
 }
 
 #[cfg(test)]

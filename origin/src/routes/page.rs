@@ -4,9 +4,11 @@ use axum::extract::Path;
 use axum::http::header::{self, HeaderMap};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use gate::Code;
 use rust_embed::RustEmbed;
 
 use crate::hash::hex;
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::ranges::matches_any;
 
@@ -14,9 +16,31 @@ use crate::ranges::matches_any;
 #[folder = "web"]
 struct Files;
 
+pub(super) const INDEX: About = About::new(Section::Other, "The page").answers(&HTML).refuses(&[Code::NotFound]);
+pub(super) const DOCS: About =
+    About::new(Section::Other, "This description, for reading").answers(&HTML).refuses(&[Code::NotFound]);
+pub(super) const ASSET: About = About::new(Section::Other, "A file of a page")
+    .answers(&[Gives::media(200, MEDIA_TYPES, "The file"), Gives::empty(304, "Not modified")]);
+const HTML: [Gives; 2] = [Gives::media(200, &["text/html"], "The page"), Gives::empty(304, "Not modified")];
+const MEDIA_TYPES: &[&str] = &[
+    "text/html",
+    "text/css",
+    "text/javascript",
+    "application/json",
+    "image/svg+xml",
+    "image/png",
+    "image/x-icon",
+    "font/woff2",
+];
+
 /// The page itself.
 pub(super) async fn index(headers: HeaderMap) -> Result<Response, Refusal> {
     file("index.html", &headers)
+}
+
+/// The description of the API, for reading.
+pub(super) async fn docs(headers: HeaderMap) -> Result<Response, Refusal> {
+    file("docs.html", &headers)
 }
 
 /// One of its files.

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::reset::{known, withdrawal};
+use super::reset::{Known, known, withdrawal};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::guessing;
 use crate::input::JsonBody;
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::store::{Proof, User};
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     current: String,
@@ -25,6 +27,11 @@ pub(super) struct Body {
     #[serde(default)]
     cookie: bool,
 }
+
+pub(super) const POST: About =
+    About::new(Section::Accounts, "Changes your password; every token of yours is withdrawn")
+        .answers(&[Gives::json::<Known>(200, "Changed")])
+        .refuses(&[Code::NotFound]);
 
 /// Sets it and withdraws every token of the caller, this one, too; the new password gets another.
 /// `400 request_invalid` when the current one is wrong, `429 rate_limited` when too many were.

@@ -8,8 +8,13 @@ use gate::{Code, Problem};
 
 use crate::app::App;
 use crate::caller::Visit;
-use crate::logins::{self, Presented, clear_cookies};
+use crate::logins::{self, Granted, Presented, clear_cookies};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
+
+pub(super) const POST: About = About::new(Section::Accounts, "Gives fresh tokens for a refresh token")
+    .answers(&[Gives::json::<Granted>(200, "Renewed")])
+    .refuses(&[Code::TokenMissing]);
 
 /// Answers as `POST /login` does, into cookies if the refresh token came in one. Whatever is wrong
 /// with it: `401 token_invalid`, and the cookies go.

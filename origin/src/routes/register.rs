@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::accounts::fold_username;
 use crate::app::App;
@@ -15,11 +13,12 @@ use crate::caller::Visit;
 use crate::clock::new_id;
 use crate::input::JsonBody;
 use crate::invitations::hash;
+use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
 use crate::store::{StoreError, User};
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     username: String,
@@ -29,13 +28,24 @@ pub(super) struct Body {
     invitation: Option<String>,
 }
 
+/// A new account.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Registered {
+    user_id: String,
+    username: String,
+    role: String,
+}
+
+pub(super) const POST: About =
+    About::new(Section::Accounts, "Makes an account").refuses(&[Code::Conflict, Code::RoleForbidden]);
+
 /// `409 conflict` when the name is taken or looks like one that is, `403 role_forbidden` when
 /// registration is closed or the invitation does not hold.
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     visit: Visit,
     JsonBody(body): JsonBody<Body>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Created<Registered>, Refusal> {
     let policy = app.policy.now();
     let registration = &policy.document.registration;
     let invitation = match &body.invitation {
@@ -76,8 +86,7 @@ pub(super) async fn handler(
         Ok(false) => return Err(not_invited()),
         other => other?,
     };
-    let body = json!({"user_id": user.id, "username": user.username, "role": user.role});
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok(Created(Registered { user_id: user.id, username: user.username, role: user.role }))
 }
 
 fn not_invited() -> Refusal {

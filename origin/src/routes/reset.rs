@@ -7,20 +7,21 @@ use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse as _, Response};
 use gate::Code;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::Visit;
 use crate::guessing;
 use crate::input::JsonBody;
 use crate::invitations::hash;
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
 use crate::store::{Proof, RevocationRecord, User, Whose};
 
 /// The body.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     token: String,
@@ -29,6 +30,18 @@ pub(super) struct Body {
     #[serde(default)]
     cookie: bool,
 }
+
+/// Whose password was set.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Known {
+    username: String,
+    /// By which the device is known at the next login; in a cookie, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
+}
+
+pub(super) const POST: About = About::new(Section::Accounts, "Sets a new password by a link of an administrator")
+    .answers(&[Gives::json::<Known>(200, "Set")]);
 
 /// Sets it and withdraws every token of the user. `400 request_invalid` when the secret does not
 /// hold, for whatever reason.
@@ -63,10 +76,11 @@ pub(super) fn withdrawal(app: &App, user_id: &str, author: &str, reason: &str) -
 /// The answer to somebody who has set a password: the device is known from now on.
 pub(super) fn known(app: &App, user: &User, in_cookie: bool, is_secure: bool) -> Result<Response, Refusal> {
     let token = app.guard.device_token(user, app.clock.now_s());
+    let username = user.username.clone();
     if !in_cookie {
-        return Ok(Json(json!({"username": user.username, "device_token": token})).into_response());
+        return Ok(Json(Known { username, device_token: Some(token) }).into_response());
     }
-    let mut response = Json(json!({"username": user.username})).into_response();
+    let mut response = Json(Known { username, device_token: None }).into_response();
     response.headers_mut().insert(SET_COOKIE, guessing::device_cookie(&token, is_secure)?);
     Ok(response)
 }

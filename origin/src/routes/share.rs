@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::NoContent;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clock::{new_id, rfc3339};
+use crate::clock::{Time, new_id};
 use crate::input::{JsonBody, ObjectId};
+use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
 use crate::shares::Secret;
 use crate::store::{ShareLink, Shared};
@@ -24,15 +25,55 @@ const MAX_S: u32 = 30 * 86_400;
 const MAX_DOWNLOADS: u32 = 1_000_000;
 
 /// The body of `POST`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
+    #[schemars(range(min = MIN_S, max = MAX_S))]
     expires_in_s: u32,
+    /// How often it may be downloaded; unbounded if absent.
     #[serde(default)]
+    #[schemars(range(min = 1, max = MAX_DOWNLOADS))]
     downloads: Option<u32>,
+    /// Which whoever has the link is asked for.
     #[serde(default)]
     password: Option<String>,
 }
+
+/// Links that have not run out, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Shares {
+    shares: Vec<Share>,
+}
+
+/// A link to an output.
+#[derive(Serialize, JsonSchema)]
+struct Share {
+    id: String,
+    output_id: String,
+    text: String,
+    has_password: bool,
+    downloads: Downloads,
+    created_at: Time,
+    expires_at: Time,
+}
+
+/// Of a link.
+#[derive(Serialize, JsonSchema)]
+struct Downloads {
+    used: i64,
+    limit: Option<i64>,
+}
+
+/// A new link.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NewShare {
+    #[serde(flatten)]
+    share: Share,
+    /// To be appended to the address of the server. No other answer has it.
+    path: String,
+}
+
+pub(super) const POST: About = About::new(Section::Links, "Makes a link to an output").refuses(&[Code::Conflict]);
 
 /// `POST`: makes a link and shows it this once.
 pub(super) async fn post(
@@ -40,7 +81,7 @@ pub(super) async fn post(
     caller: Caller,
     ObjectId(output_id): ObjectId,
     JsonBody(body): JsonBody<Body>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Created<NewShare>, Refusal> {
     let invalid = |detail: String| Refusal::new(Code::RequestInvalid, detail);
     if !(MIN_S..=MAX_S).contains(&body.expires_in_s) {
         return Err(invalid(format!("expires_in_s must be {MIN_S} to {MAX_S}.")));
@@ -77,42 +118,42 @@ pub(super) async fn post(
             return Err(Refusal::new(Code::Conflict, detail));
         }
     }
-    let mut answer = describe(&link, &output.text);
-    if let Some(members) = answer.as_object_mut() {
-        members.insert("path".to_owned(), json!(secret.path()));
-    }
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok(Created(NewShare { share: describe(link, output.text), path: secret.path() }))
 }
 
+pub(super) const LIST: About = About::new(Section::Links, "Lists your links");
+
 /// `GET`: those that have not run out, the newest first.
-pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Value>, Refusal> {
+pub(super) async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Shares>, Refusal> {
     let links = app.store.of(&caller).share_links(app.clock.now_ms()).await?;
-    Ok(Json(json!({ "shares": links.iter().map(|(link, text)| describe(link, text)).collect::<Vec<_>>() })))
+    Ok(Json(Shares { shares: links.into_iter().map(|(link, text)| describe(link, text)).collect() }))
 }
+
+pub(super) const DELETE: About = About::new(Section::Links, "Ends a link");
 
 /// `DELETE`: ends one at once.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     ObjectId(id): ObjectId,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     let audit = caller.audit(&app.clock, "share_end", "ok").on(&id);
     match app.store.of(&caller).end_share(&id, &audit).await? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => Ok(NoContent),
         false => Err(Refusal::not_found()),
     }
 }
 
-fn describe(link: &ShareLink, text: &str) -> Value {
-    json!({
-        "id": link.id,
-        "output_id": link.output_id,
-        "text": text,
-        "has_password": link.password_hash.is_some(),
-        "downloads": {"used": link.downloads, "limit": link.downloads_limit},
-        "created_at": rfc3339(link.created_at),
-        "expires_at": rfc3339(link.expires_at),
-    })
+fn describe(link: ShareLink, text: String) -> Share {
+    Share {
+        id: link.id,
+        output_id: link.output_id,
+        text,
+        has_password: link.password_hash.is_some(),
+        downloads: Downloads { used: link.downloads, limit: link.downloads_limit },
+        created_at: Time(link.created_at),
+        expires_at: Time(link.expires_at),
+    }
 }
 
 #[cfg(test)]

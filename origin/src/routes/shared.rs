@@ -12,12 +12,15 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::caller::Visit;
 use crate::guessing;
 use crate::input::Parameters;
+use crate::openapi::{About, Gives, Input, Operation, Section};
 use crate::problem::Refusal;
 use crate::ranges::{self, Answer, FileHead};
 use crate::shares::{Pass, Secret};
@@ -55,6 +58,13 @@ impl FromRequestParts<Arc<App>> for Opened {
     }
 }
 
+impl Input for Opened {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.path_parameter(serde_json::json!({"type": "string"}));
+        operation.refuses(&[Code::NotFound]);
+    }
+}
+
 impl Opened {
     fn is_locked(&self) -> bool {
         self.link.link.password_hash.is_some() && self.pass.is_none()
@@ -66,13 +76,16 @@ impl Opened {
 }
 
 /// The query of the page.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageQuery {
     /// 1: the password was wrong.
     #[serde(default)]
     wrong: u8,
 }
+
+pub(super) const PAGE: About = About::new(Section::Links, "A page with a player, or a question for the password")
+    .answers(&[Gives::media(200, &["text/html"], "The page")]);
 
 /// The page, with a player or with a question for the password.
 pub(super) async fn page(
@@ -95,11 +108,14 @@ pub(super) async fn page(
 }
 
 /// The form of `POST`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answered {
     password: String,
 }
+
+pub(super) const UNLOCK: About = About::new(Section::Links, "Answers the question for the password")
+    .answers(&[Gives::empty(303, "Back to the page")]);
 
 /// `POST`: the password. Leads back to the page.
 pub(super) async fn unlock(
@@ -129,13 +145,23 @@ fn back_to(path: &str) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1]), R
 }
 
 /// The query of the audio.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AudioQuery {
     /// 1: the browser saves instead of playing.
     #[serde(default)]
     download: u8,
 }
+
+pub(super) const AUDIO: About = About::new(Section::Links, "The audio, whole or in part; also HEAD")
+    .answers(&[
+        Gives::media(200, &["audio/wav"], "The audio"),
+        Gives::media(206, &["audio/wav"], "The part that `Range` asks for"),
+        Gives::empty(303, "To the page: the password comes first"),
+        Gives::empty(304, "Not modified"),
+    ])
+    .refuses(&[Code::RangeInvalid, Code::StorageFull])
+    .reads(&ranges::READS);
 
 /// The audio, counted when its first byte is handed out. `HEAD` counts nothing.
 pub(super) async fn audio(

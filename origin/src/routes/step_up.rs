@@ -6,19 +6,22 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::{Caller, LoggedIn};
 use crate::guessing;
 use crate::input::JsonBody;
-use crate::logins;
+use crate::logins::{self, Granted};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given};
 
 /// The body: what the account has.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     #[serde(default)]
@@ -28,11 +31,15 @@ pub(super) struct Body {
     #[serde(default)]
     recovery_code: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
     passkey: Option<PublicKeyCredential>,
     /// The token goes into a cookie in place of the answer.
     #[serde(default)]
     cookie: bool,
 }
+
+pub(super) const POST: About = About::new(Section::Accounts, "Proves again who you are, for a fresh access token")
+    .answers(&[Gives::json::<Granted>(200, "A fresh access token of the same login")]);
 
 /// Answers as `POST /login` does, with another access token of the same login. An account with a
 /// second factor proves it by a code or a passkey, any other by the password. What is wrong or

@@ -22,6 +22,7 @@ async fn every_answer_is_a_problem_or_what_was_asked_for() {
         ("GET", "/api/outputs?limit=x", 400, "request_invalid"),
         ("GET", "/api/outputs?colour=red", 400, "request_invalid"),
         ("GET", "/api/outputs?before=x", 400, "request_invalid"),
+        ("GET", "/api/outputs?voice=a%00b", 400, "request_invalid"),
         ("GET", "/api/admin/policy", 403, "role_forbidden"),
     ] {
         let reply = app.send(app.request(method, target, user, None)).await;
@@ -102,6 +103,7 @@ async fn bodies_are_read_strictly() {
         (r#"{"username": 1, "password": "x"}"#, "invalid type: integer"),
         (r#"{"username": "a", "password": "x", "role": "admin"}"#, "unknown field `role`"),
         (r#"{"username": "a", "username": "b", "password": "x"}"#, "duplicate member"),
+        (r#"{"username": "a", "password": "x\u0000"}"#, "U+0000"),
     ] {
         let reply = send("application/json", body).await;
         assert_eq!(reply.code(), "request_invalid", "{body}");

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::NoContent;
 use gate::{Code, Problem};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::LoggedIn;
-use crate::clock::{new_id, rfc3339};
+use crate::clock::{Time, new_id};
 use crate::input::{JsonBody, ObjectId};
 use crate::issuer::{Grant, SCOPE};
 use crate::logins::admitted;
+use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
 use crate::revocation::{self, Withdrawal};
 use crate::second_factor::ENROL_ROLE;
@@ -28,22 +29,58 @@ const USUAL_DAYS: u32 = 90;
 const DAY_S: u64 = 86_400;
 
 /// The body of `POST`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
+    #[schemars(length(min = 1, max = MAX_NAME))]
     name: String,
+    /// What it may be used for; all if absent.
     #[serde(default)]
     scopes: Option<Vec<String>>,
     #[serde(default)]
+    #[schemars(range(min = 1, max = MAX_DAYS))]
     expires_in_days: Option<u32>,
 }
+
+/// Tokens that have not run out, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Tokens {
+    tokens: Vec<Token>,
+}
+
+/// A personal access token, as it is listed.
+#[derive(Serialize, JsonSchema)]
+struct Token {
+    id: String,
+    name: String,
+    role: String,
+    scopes: Vec<String>,
+    created_at: Time,
+    expires_at: Time,
+    /// Up to two minutes late.
+    used_at: Option<Time>,
+    ended_at: Option<Time>,
+    ended_why: Option<String>,
+}
+
+/// A new token.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NewToken {
+    #[serde(flatten)]
+    described: Token,
+    /// The token itself. No other answer has it.
+    token: String,
+}
+
+pub(super) const POST: About =
+    About::new(Section::Accounts, "Makes a personal access token").refuses(&[Code::Conflict]);
 
 /// `POST`: makes a token and shows it this once.
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<Body>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Created<NewToken>, Refusal> {
     let caller = login.caller();
     let policy = app.policy.now();
     let issuer = policy.pat_issuer();
@@ -96,11 +133,8 @@ pub(super) async fn post(
         lifetime_s,
         now_ms,
     };
-    let mut answer = describe(&token);
-    if let Some(members) = answer.as_object_mut() {
-        members.insert("token".to_owned(), json!(app.policy.issuer().issue_pat(&grant)));
-    }
-    Ok((StatusCode::CREATED, Json(answer)))
+    let text = app.policy.issuer().issue_pat(&grant);
+    Ok(Created(NewToken { token: text, described: describe(token) }))
 }
 
 /// Scopes and days of a new token, or what is wrong.
@@ -121,18 +155,22 @@ fn check(body: &Body) -> Result<(String, u32), String> {
     Ok((wanted.join(" "), days))
 }
 
+pub(super) const LIST: About = About::new(Section::Accounts, "Lists your personal access tokens");
+
 /// `GET`: one's own that have not run out, those that were withdrawn too.
-pub(super) async fn list(State(app): State<Arc<App>>, login: LoggedIn) -> Result<Json<Value>, Refusal> {
+pub(super) async fn list(State(app): State<Arc<App>>, login: LoggedIn) -> Result<Json<Tokens>, Refusal> {
     let tokens = app.store.of(login.caller()).tokens(app.clock.now_ms()).await?;
-    Ok(Json(json!({ "tokens": tokens.iter().map(describe).collect::<Vec<_>>() })))
+    Ok(Json(Tokens { tokens: tokens.into_iter().map(describe).collect() }))
 }
+
+pub(super) const DELETE: About = About::new(Section::Accounts, "Withdraws a personal access token");
 
 /// `DELETE` of one.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     ObjectId(id): ObjectId,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     let caller = login.caller();
     let reason = Ended::Owner.as_str();
     let withdrawal = Withdrawal { whose: Whose::Pat, subject: &id, author: caller.user_id(), reason };
@@ -142,21 +180,21 @@ pub(super) async fn delete(
         return Err(Refusal::not_found());
     }
     app.policy.hurry();
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
-fn describe(token: &PersonalToken) -> Value {
-    json!({
-        "id": token.id,
-        "name": token.name,
-        "role": token.role,
-        "scopes": token.scope.split(' ').filter(|scope| !scope.is_empty()).collect::<Vec<_>>(),
-        "created_at": rfc3339(token.created_at),
-        "expires_at": rfc3339(token.expires_at),
-        "used_at": token.used_at.map(rfc3339),
-        "ended_at": token.ended_at.map(rfc3339),
-        "ended_why": token.ended_why,
-    })
+fn describe(token: PersonalToken) -> Token {
+    Token {
+        scopes: token.scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+        id: token.id,
+        name: token.name,
+        role: token.role,
+        created_at: Time(token.created_at),
+        expires_at: Time(token.expires_at),
+        used_at: token.used_at.map(Time),
+        ended_at: token.ended_at.map(Time),
+        ended_why: token.ended_why,
+    }
 }
 
 #[cfg(test)]

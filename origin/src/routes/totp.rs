@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::NoContent;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use crate::app::App;
 use crate::caller::LoggedIn;
 use crate::fresh;
 use crate::input::JsonBody;
+use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
 use crate::second_factor::{self, Given};
 use crate::store::Confirmed;
 
 /// The body of `POST`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfferBody {
     /// Of accounts that have one.
@@ -28,8 +30,20 @@ pub(super) struct OfferBody {
     #[serde(default)]
     recovery_code: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
     passkey: Option<PublicKeyCredential>,
 }
+
+/// A secret for an authenticator app.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TotpOffer {
+    secret: String,
+    otpauth_url: String,
+    qr_svg: String,
+}
+
+pub(super) const OFFER: About = About::new(Section::Accounts, "Offers a secret for an authenticator app")
+    .refuses(&[Code::Conflict, Code::NotFound]);
 
 /// `POST`: makes a secret and shows it this once. It counts as soon as a code of it was sent to
 /// `confirm`. An account that has passkeys proves one of them, too: otherwise a password would be
@@ -38,7 +52,7 @@ pub(super) async fn offer(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<OfferBody>,
-) -> Result<(StatusCode, Json<Value>), Refusal> {
+) -> Result<Created<TotpOffer>, Refusal> {
     let caller = login.caller();
     let user = fresh::confirm(&app, caller, "second_factor_offer", &body.password).await?;
     let conflict = || Refusal::new(Code::Conflict, "You have one-time codes. Remove them first.");
@@ -52,16 +66,24 @@ pub(super) async fn offer(
     if !app.store.of(caller).offer_second_factor(&offer.sealed, &audit).await? {
         return Err(conflict());
     }
-    let body = json!({"secret": offer.secret, "otpauth_url": offer.url, "qr_svg": offer.qr_svg});
-    Ok((StatusCode::CREATED, Json(body)))
+    Ok(Created(TotpOffer { secret: offer.secret, otpauth_url: offer.url, qr_svg: offer.qr_svg }))
 }
 
 /// The body of `POST …/confirm`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfirmBody {
     totp: String,
 }
+
+/// Each is good for one login without the app.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RecoveryCodes {
+    recovery_codes: Vec<String>,
+}
+
+pub(super) const CONFIRM: About =
+    About::new(Section::Accounts, "Confirms the secret by its first code").refuses(&[Code::Conflict]);
 
 /// `POST …/confirm`: a code of the new secret; from now on logins ask for one. Recovery codes are in
 /// this answer and nowhere else; none if there are some already.
@@ -69,7 +91,7 @@ pub(super) async fn confirm(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<ConfirmBody>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<RecoveryCodes>, Refusal> {
     let caller = login.caller();
     let conflict = || Refusal::new(Code::Conflict, "There is no secret that waits for its first code.");
     let factor = app.store.second_factors().of_user(caller.user_id()).await?.ok_or_else(conflict)?;
@@ -78,14 +100,14 @@ pub(super) async fn confirm(
     let (codes, hashes) = second_factor::recovery_codes();
     let audit = caller.audit(&app.clock, "second_factor_set", "ok");
     match app.store.of(caller).confirm_second_factor(&factor.sealed, step, &hashes, &audit).await? {
-        Confirmed::Yes { codes: true } => Ok(Json(json!({ "recovery_codes": codes }))),
-        Confirmed::Yes { codes: false } => Ok(Json(json!({ "recovery_codes": [] }))),
+        Confirmed::Yes { codes: true } => Ok(Json(RecoveryCodes { recovery_codes: codes.into() })),
+        Confirmed::Yes { codes: false } => Ok(Json(RecoveryCodes { recovery_codes: Vec::new() })),
         Confirmed::No => Err(conflict()),
     }
 }
 
 /// The body of `DELETE`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemoveBody {
     /// Of accounts that have one.
@@ -96,15 +118,18 @@ pub(super) struct RemoveBody {
     #[serde(default)]
     recovery_code: Option<String>,
     #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
     passkey: Option<PublicKeyCredential>,
 }
+
+pub(super) const REMOVE: About = About::new(Section::Accounts, "Removes the second factor").refuses(&[Code::NotFound]);
 
 /// `DELETE`: removes it, against the password and a code, a passkey or a recovery code.
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     login: LoggedIn,
     JsonBody(body): JsonBody<RemoveBody>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     let caller = login.caller();
     fresh::confirm(&app, caller, "second_factor_remove", &body.password).await?;
     if app.store.second_factors().factors(caller.user_id()).await?.totp_since.is_none() {
@@ -115,7 +140,7 @@ pub(super) async fn remove(
     second_factor::confirm(&app, caller, "second_factor_remove", given).await?;
     let audit = caller.audit(&app.clock, "second_factor_remove", "ok");
     app.store.second_factors().remove(caller.user_id(), &audit).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 #[cfg(test)]

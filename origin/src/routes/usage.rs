@@ -5,33 +5,77 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use gate::Code;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clock;
+use crate::clock::Time;
 use crate::days::Day;
 use crate::input::Parameters;
+use crate::openapi::{About, Section};
 use crate::problem::Refusal;
+use crate::store::DayUsage;
 
 const MAX_DAYS: u32 = 366;
 
 /// The query.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Query {
     /// How many days of history, today included; 0 for none.
     #[serde(default)]
+    #[schemars(range(max = MAX_DAYS))]
     days: u32,
 }
+
+/// What was used of what the role allows.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Usage {
+    day: String,
+    time_zone: String,
+    resets_at: Time,
+    characters: Amount,
+    generations: Amount,
+    audio_seconds: AmountOfTime,
+    storage_bytes: Amount,
+    characters_per_request: u32,
+    /// The days before, if they were asked for; those without use are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days: Option<Vec<PastDay>>,
+}
+
+/// Of something that is counted.
+#[derive(Serialize, JsonSchema)]
+struct Amount {
+    used: i64,
+    limit: u64,
+}
+
+/// Of something that takes time.
+#[derive(Serialize, JsonSchema)]
+struct AmountOfTime {
+    used: f64,
+    limit: Option<u32>,
+}
+
+/// A day that is over, or the one that is.
+#[derive(Serialize, JsonSchema)]
+struct PastDay {
+    day: String,
+    characters: i64,
+    generations: i64,
+    audio_seconds: f64,
+}
+
+pub(super) const GET: About = About::new(Section::Accounts, "What you have used of what your role allows");
 
 /// Generations under way are not counted until they end.
 pub(super) async fn handler(
     State(app): State<Arc<App>>,
     caller: Caller,
     Parameters(query): Parameters<Query>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Usage>, Refusal> {
     if query.days > MAX_DAYS {
         return Err(Refusal::new(Code::RequestInvalid, format!("days must be at most {MAX_DAYS}.")));
     }
@@ -40,29 +84,32 @@ pub(super) async fn handler(
     let day = Day::of(&app, &caller).await?;
     let owned = app.store.of(&caller);
     let usage = owned.usage(&day.name()).await?;
-    let mut answer = json!({
-        "day": day.name(),
-        "time_zone": day.zone(),
-        "resets_at": clock::rfc3339(day.ends_ms()),
-        "characters": {"used": usage.characters, "limit": role.characters_per_day},
-        "generations": {"used": usage.generations, "limit": role.generations_per_day},
-        "audio_seconds": {"used": seconds(usage.audio_ms), "limit": role.audio_seconds_per_day},
-        "storage_bytes": {"used": usage.storage_bytes, "limit": u64::from(role.storage_mb) * 1024 * 1024},
-        "characters_per_request": role.characters_per_request,
-    });
-    if let (1.., Some(members)) = (query.days, answer.as_object_mut()) {
-        let history = owned.history(&day.first_of(query.days)).await?;
-        let history = history.into_iter().map(|day| {
-            json!({
-                "day": day.day,
-                "characters": day.characters,
-                "generations": day.generations,
-                "audio_seconds": seconds(day.audio_ms),
-            })
-        });
-        members.insert("days".to_owned(), history.collect());
+    let amount = |used, limit: u32| Amount { used, limit: u64::from(limit) };
+    let days = match query.days {
+        0 => None,
+        days => Some(owned.history(&day.first_of(days)).await?),
+    };
+    let past = |days: Vec<_>| days.into_iter().map(past).collect();
+    Ok(Json(Usage {
+        day: day.name(),
+        time_zone: day.zone().to_owned(),
+        resets_at: Time(day.ends_ms()),
+        characters: amount(usage.characters, role.characters_per_day),
+        generations: amount(usage.generations, role.generations_per_day),
+        audio_seconds: AmountOfTime { used: seconds(usage.audio_ms), limit: role.audio_seconds_per_day },
+        storage_bytes: Amount { used: usage.storage_bytes, limit: u64::from(role.storage_mb) * 1024 * 1024 },
+        characters_per_request: role.characters_per_request,
+        days: days.map(past),
+    }))
+}
+
+fn past(day: DayUsage) -> PastDay {
+    PastDay {
+        day: day.day,
+        characters: day.characters,
+        generations: day.generations,
+        audio_seconds: seconds(day.audio_ms),
     }
-    Ok(Json(answer))
 }
 
 /// To a hundredth.

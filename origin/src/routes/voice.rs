@@ -6,39 +6,47 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Response};
+use axum::response::NoContent;
 use gate::Code;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::voices::view;
+use super::voices::{OwnVoiceView, view};
 use crate::app::App;
 use crate::audio::Format;
 use crate::caller::Caller;
 use crate::input::{JsonBody, ObjectId};
+use crate::openapi::{About, Gives, Section};
 use crate::problem::Refusal;
 use crate::ranges::{self, Answer, FileHead};
 use crate::voices;
 
 /// What may change.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     #[serde(default)]
     name: Option<String>,
+    /// What is said in the recording.
     #[serde(default)]
     transcript: Option<String>,
 }
+
+pub(super) const GET: About = About::new(Section::Speech, "One of your voices");
 
 /// The voice.
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     caller: Caller,
     ObjectId(id): ObjectId,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<OwnVoiceView>, Refusal> {
     let voice = app.store.of(&caller).voice(&id).await?.ok_or_else(Refusal::not_found)?;
-    Ok(Json(view(&voice)))
+    Ok(Json(view(voice)))
 }
+
+pub(super) const PATCH: About =
+    About::new(Section::Speech, "Changes the name or the transcript of a voice").refuses(&[Code::Conflict]);
 
 /// The voice as it is then.
 pub(super) async fn patch(
@@ -46,27 +54,38 @@ pub(super) async fn patch(
     caller: Caller,
     ObjectId(id): ObjectId,
     JsonBody(body): JsonBody<Body>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<OwnVoiceView>, Refusal> {
     // Asked first, so that a wrong body says nothing of voices that are somebody else's.
     app.store.of(&caller).voice(&id).await?.ok_or_else(Refusal::not_found)?;
     if body.name.is_none() && body.transcript.is_none() {
         return Err(Refusal::new(Code::RequestInvalid, "Give a name or a transcript."));
     }
     let voice = voices::change(&app, &caller, &id, body.name.as_deref(), body.transcript.as_deref()).await?;
-    Ok(Json(view(&voice)))
+    Ok(Json(view(voice)))
 }
+
+pub(super) const DELETE: About = About::new(Section::Speech, "Deletes a voice and its recording");
 
 /// Removes voice and recording: `204`.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     caller: Caller,
     ObjectId(id): ObjectId,
-) -> Result<StatusCode, Refusal> {
+) -> Result<NoContent, Refusal> {
     match voices::delete(&app, &caller, &id).await? {
-        true => Ok(StatusCode::NO_CONTENT),
+        true => Ok(NoContent),
         false => Err(Refusal::not_found()),
     }
 }
+
+pub(super) const PREVIEW: About = About::new(Section::Speech, "The recording of a voice, whole or in part; also HEAD")
+    .answers(&[
+        Gives::media(200, &["audio/wav"], "The recording"),
+        Gives::media(206, &["audio/wav"], "The part that `Range` asks for"),
+        Gives::empty(304, "Not modified"),
+    ])
+    .refuses(&[Code::RangeInvalid])
+    .reads(&ranges::READS);
 
 /// The recording as it is stored. GET and HEAD.
 pub(super) async fn preview(

@@ -133,7 +133,7 @@ async fn what_is_not_good_is_refused_and_leaves_nothing() {
         assert!(reply.json()["detail"].as_str().unwrap().contains(expected), "{expected}: {reply:?}");
     }
     for (sample, expected) in
-        [(b"MZ".to_vec(), "no audio file"), (recording(31.0), "longer than 30"), (Vec::new(), "no audio file")]
+        [(b"MZ".to_vec(), "no audio file"), (recording(31.0), "longer than 30"), (Vec::new(), "sample is missing")]
     {
         let reply = app.upload(ADA, "/api/voices", &good, ("sample", &sample)).await;
         assert_eq!(reply.code(), "request_invalid");
