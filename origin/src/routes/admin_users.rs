@@ -143,7 +143,8 @@ pub(super) struct ResetOffer {
     expires_at: Time,
 }
 
-pub(super) const RESET: About = About::new(Section::Administration, "Offers a user to set a new password");
+pub(super) const RESET: About =
+    About::new(Section::Administration, "Offers a user to set a new password").refuses(&[Code::Conflict]);
 
 /// `POST …/reset`: offers the user to set a new password. The secret is in this answer and nowhere
 /// else; it holds for an hour.

@@ -33,7 +33,7 @@ pub(super) struct Identities {
 
 /// Somebody at a provider.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Identity")]
+#[schemars(rename = "LinkedIdentity")]
 pub(super) struct IdentityView {
     id: String,
     /// The id of the provider, while it is one.

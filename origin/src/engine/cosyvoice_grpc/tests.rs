@@ -170,14 +170,15 @@ async fn an_answer_that_is_not_whole_is_a_failure() {
         ("a cut", Play::Send(vec![vec![1, 2]], cut), "an exception ended"),
         ("nothing", Play::Send(vec![], None), "without any audio"),
         ("half a sample", good(&[1, 2, 3]), "half sample"),
-        ("silence", Play::Hang(vec![vec![1, 2]]), "in time"),
+        // Both patiences end at about the same moment here.
+        ("silence", Play::Hang(vec![vec![1, 2]]), "in time|fell silent"),
         ("too large a message", good(&[0; 5 * 1024 * 1024]), "cut off"),
         ("too much", good(&[0; 1_000_002]), "longer than"),
     ] {
         let (server, _directory, settings) = start(vec![play]).await;
         let error = spoken(&settings, say("Hello")).await.unwrap_err();
         assert!(matches!(error, EngineError::Failed(_)), "{name}: {error}");
-        assert!(error.to_string().contains(expected), "{name}: {error}");
+        assert!(expected.split('|').any(|one| error.to_string().contains(one)), "{name}: {error}");
         assert_eq!(server.0.calls.lock().unwrap().len(), 1, "{name}");
     }
     let (_server, _directory, settings) = start(vec![Play::Hang(vec![])]).await;
