@@ -97,7 +97,7 @@ fn targets(operations: &[Operation]) -> BTreeMap<String, String> {
         let value = match operation.placeholders().as_slice() {
             [] => "",
             ["id"] => ULID,
-            ["secret"] => "anything",
+            ["secret" | "provider"] => "anything",
             ["number"] => "0",
             ["path"] => "style.css",
             other => panic!("{}: how is {other:?} filled in?", operation.name()),

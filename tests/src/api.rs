@@ -81,6 +81,8 @@ fn fitting(schema: &Value, whose: &str) -> Value {
     }
     let kind = schema["type"].as_str().or(schema["type"][0].as_str());
     match kind {
+        // Made by a device; without it, the request is whole.
+        Some("object") if schema["properties"].is_null() && schema["type"].is_array() => Value::Null,
         Some("object") => {
             let members = schema["properties"].as_object().cloned().unwrap_or_default();
             members.iter().map(|(name, member)| (name.clone(), fitting(member, whose))).collect()

@@ -68,7 +68,12 @@ impl World {
             .env("COSYGATE_FILTER_WASM", crate::edge::filter_module())
             .envs(settings.iter().copied());
         let mut origin = Program::start(&mut command, &folder.path().join("origin.log"));
-        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            // Long before the edge closes what is idle, so that no request meets a connection that is closing.
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
         let ready = format!("http://127.0.0.1:{metrics_port}/readyz");
         let end = Instant::now() + Duration::from_secs(30);
         while !client.get(&ready).send().await.is_ok_and(|response| response.status() == StatusCode::OK) {

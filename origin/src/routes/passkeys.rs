@@ -131,11 +131,11 @@ pub(super) async fn remove(
     JsonBody(body): JsonBody<ProofBody>,
 ) -> Result<NoContent, Refusal> {
     let caller = login.caller();
-    fresh::confirm(&app, caller, "passkey_remove", &body.password).await?;
     let known = app.store.passkeys().of_user(caller.user_id()).await?;
     if known.iter().all(|passkey| passkey.id != id) {
         return Err(Refusal::not_found());
     }
+    fresh::confirm(&app, caller, "passkey_remove", &body.password).await?;
     second_factor::confirm(&app, caller, "passkey_remove", body.given()).await?;
     let audit = caller.audit(&app.clock, "passkey_remove", "ok").on(&id);
     match app.store.of(caller).remove_passkey(&id, &audit).await? {

@@ -100,7 +100,7 @@ pub(super) async fn confirm(
     let (codes, hashes) = second_factor::recovery_codes();
     let audit = caller.audit(&app.clock, "second_factor_set", "ok");
     match app.store.of(caller).confirm_second_factor(&factor.sealed, step, &hashes, &audit).await? {
-        Confirmed::Yes { codes: true } => Ok(Json(RecoveryCodes { recovery_codes: codes.into() })),
+        Confirmed::Yes { codes: true } => Ok(Json(RecoveryCodes { recovery_codes: codes })),
         Confirmed::Yes { codes: false } => Ok(Json(RecoveryCodes { recovery_codes: Vec::new() })),
         Confirmed::No => Err(conflict()),
     }
