@@ -50,7 +50,7 @@ pub use audit::{
     AuditEntry, AuditFilter, AuditRow, AuditTrail, Checkpoint, FIRST_HASH, Head, Object, Personal, Subject, TrailRow,
     personal_hash, subject_of, user_object,
 };
-pub use books::{AudioRecord, Books, DayUsage, Mistake};
+pub use books::{AudioRecord, Books, DayUsage, Mistake, ProjectUsage};
 pub use control::{Control, EdgeRecord, Progress, RevocationRecord, Whose};
 pub use erasure::Erasures;
 pub use exports::{Export, ExportState};
@@ -58,7 +58,7 @@ pub use guesses::{Bucket, Guesses};
 pub use identities::{Identities, Identity, Linked, Unlinked};
 pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
-pub use jobs::{Enqueued, Failure, Job, Limits, NewJob};
+pub use jobs::{Enqueued, Failure, Heard, Job, Limits, NewJob};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
 pub use outputs::{Output, OutputFilter, Owned, Usage, audio_ms};

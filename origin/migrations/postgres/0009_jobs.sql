@@ -54,6 +54,7 @@ CREATE TABLE deliveries (
     generations BIGINT NOT NULL,
     characters BIGINT NOT NULL,
     audio_ms BIGINT NOT NULL,
+    project_id TEXT,
     at BIGINT NOT NULL
 );
 CREATE INDEX deliveries_of_user ON deliveries (user_id, day);

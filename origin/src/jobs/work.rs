@@ -17,7 +17,7 @@ use crate::blobs::{Staged, Stored};
 use crate::engine::{EngineError, Sentences, Speech};
 use crate::problem::Refusal;
 use crate::speech::{self, Order, engine_refusal};
-use crate::store::{Claimed, Failure, Output, StoreError, audio_ms};
+use crate::store::{Claimed, Failure, Heard, Output, StoreError, audio_ms};
 use crate::voices;
 
 /// The longest audio that is kept, in bytes of PCM: ten minutes at 24 kHz.
@@ -241,9 +241,9 @@ async fn forget(app: &App, claimed: &Claimed) -> bool {
     }
 }
 
-/// What a client has heard of a stream that it left: characters and milliseconds. The sentences
-/// that were spoken to their end count, at least one.
-fn heard(claimed: &Claimed, watched: &Watched, progress: &Progress) -> Option<(i64, i64)> {
+/// What a client has heard of a stream that it left. The sentences that were spoken to their end
+/// count, at least one.
+fn heard(claimed: &Claimed, watched: &Watched, progress: &Progress) -> Option<Heard> {
     let bytes = i64::try_from(watched.handed.load(Ordering::SeqCst)).unwrap_or(i64::MAX);
     if bytes == 0 {
         return None;
@@ -252,7 +252,11 @@ fn heard(claimed: &Claimed, watched: &Watched, progress: &Progress) -> Option<(i
     let (done, total) = (i64::try_from(done.max(1)).ok()?, i64::try_from(total.max(1)).ok()?);
     let characters = (claimed.job.characters.saturating_mul(done) + total - 1) / total;
     let sample_rate = watched.audio.borrow().sample_rate;
-    Some((characters.min(claimed.job.characters), audio_ms(bytes / 2, i64::from(sample_rate))))
+    Some(Heard {
+        characters: characters.min(claimed.job.characters),
+        audio_ms: audio_ms(bytes / 2, i64::from(sample_rate)),
+        project_id: Order::read(&claimed.job.request).ok().and_then(|order| order.project_id),
+    })
 }
 
 fn count(result: &'static str) {

@@ -15,9 +15,11 @@ use crate::days::Day;
 use crate::input::Parameters;
 use crate::openapi::{About, Section};
 use crate::problem::Refusal;
-use crate::store::DayUsage;
+use crate::store::{DayUsage, ProjectUsage};
 
 const MAX_DAYS: u32 = 366;
+/// How many projects are told.
+const MAX_PROJECTS: i64 = 100;
 
 /// The query.
 #[derive(Deserialize, JsonSchema)]
@@ -43,6 +45,9 @@ pub(super) struct Usage {
     /// The days before, if they were asked for; those without use are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     days: Option<Vec<PastDay>>,
+    /// The same time by project, the most used first; with `days` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    projects: Option<Vec<OfProject>>,
 }
 
 /// Of something that is counted.
@@ -68,6 +73,16 @@ struct PastDay {
     audio_seconds: f64,
 }
 
+/// What was used under one label.
+#[derive(Serialize, JsonSchema)]
+struct OfProject {
+    /// None for all that has none.
+    project_id: Option<String>,
+    characters: i64,
+    generations: i64,
+    audio_seconds: f64,
+}
+
 pub(super) const GET: About = About::new(Section::Accounts, "What you have used of what your role allows");
 
 /// Generations under way are not counted until they end.
@@ -85,11 +100,14 @@ pub(super) async fn handler(
     let owned = app.store.of(&caller);
     let usage = owned.usage(&day.name()).await?;
     let amount = |used, limit: u32| Amount { used, limit: u64::from(limit) };
-    let days = match query.days {
-        0 => None,
-        days => Some(owned.history(&day.first_of(days)).await?),
+    let (days, projects) = match query.days {
+        0 => (None, None),
+        days => {
+            let first = day.first_of(days);
+            let projects = owned.projects(&first, MAX_PROJECTS).await?.into_iter().map(of_project);
+            (Some(owned.history(&first).await?.into_iter().map(past).collect()), Some(projects.collect()))
+        }
     };
-    let past = |days: Vec<_>| days.into_iter().map(past).collect();
     Ok(Json(Usage {
         day: day.name(),
         time_zone: day.zone().to_owned(),
@@ -99,8 +117,18 @@ pub(super) async fn handler(
         audio_seconds: AmountOfTime { used: seconds(usage.audio_ms), limit: role.audio_seconds_per_day },
         storage_bytes: Amount { used: usage.storage_bytes, limit: u64::from(role.storage_mb) * 1024 * 1024 },
         characters_per_request: role.characters_per_request,
-        days: days.map(past),
+        days,
+        projects,
     }))
+}
+
+fn of_project(project: ProjectUsage) -> OfProject {
+    OfProject {
+        project_id: project.project_id,
+        characters: project.characters,
+        generations: project.generations,
+        audio_seconds: seconds(project.audio_ms),
+    }
 }
 
 fn past(day: DayUsage) -> PastDay {
@@ -142,8 +170,16 @@ mod tests {
         let tomorrow = app.get(ADA, "/api/me/usage?days=2").await.json();
         let yesterday = json!({"day": "2026-11-23", "characters": 9, "generations": 1, "audio_seconds": 1.0});
         assert_eq!(tomorrow["days"], json!([yesterday]));
-        assert_eq!(app.get(ADA, "/api/me/usage?days=1").await.json()["days"], json!([]));
+        let nameless = json!({"project_id": null, "characters": 9, "generations": 1, "audio_seconds": 1.0});
+        assert_eq!(tomorrow["projects"], json!([nameless]));
+        for _ in 0..2 {
+            app.generate(ADA, json!({"text": "hello", "project_id": "book"})).await;
+        }
+        let book = json!({"project_id": "book", "characters": 10, "generations": 2, "audio_seconds": 2.0});
+        assert_eq!(app.get(ADA, "/api/me/usage?days=2").await.json()["projects"], json!([book, nameless]));
         assert_eq!(app.get(ADA, "/api/me/usage?days=367").await.code(), "request_invalid");
+        let today = app.get(ADA, "/api/me/usage?days=1").await.json();
+        assert_eq!((&today["projects"], &today["days"][0]["characters"]), (&json!([book]), &json!(10)));
         assert_eq!((&tomorrow["characters"]["used"], &tomorrow["storage_bytes"]["used"]), (&json!(0), &json!(48_044)));
     }
 

@@ -19,6 +19,19 @@ pub struct DayUsage {
     pub audio_ms: i64,
 }
 
+/// What a user used under one label.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct ProjectUsage {
+    /// The label; none for all that has none.
+    pub project_id: Option<String>,
+    /// Characters.
+    pub characters: i64,
+    /// Generations.
+    pub generations: i64,
+    /// Milliseconds of audio.
+    pub audio_ms: i64,
+}
+
 /// A difference in the books.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Mistake {
@@ -131,6 +144,21 @@ impl Owned<'_> {
                            WHERE user_id = $1 AND day >= $2 AND generations > 0 ORDER BY day DESC";
         Ok(on_db!(&self.store.reader, pool => {
             sqlx::query_as(SQL).bind(self.owner.user_id()).bind(first_day).fetch_all(pool).await?
+        }))
+    }
+
+    /// What was used since `first_day` by label, the most used first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn projects(&self, first_day: &str, limit: i64) -> Result<Vec<ProjectUsage>, StoreError> {
+        const SQL: &str = "SELECT project_id, CAST(SUM(characters) AS BIGINT) AS characters, \
+                           CAST(SUM(generations) AS BIGINT) AS generations, \
+                           CAST(SUM(audio_ms) AS BIGINT) AS audio_ms FROM deliveries \
+                           WHERE user_id = $1 AND day >= $2 AND generations > 0 GROUP BY project_id \
+                           ORDER BY SUM(characters) DESC, project_id LIMIT $3";
+        Ok(on_db!(&self.store.reader, pool => {
+            sqlx::query_as(SQL).bind(self.owner.user_id()).bind(first_day).bind(limit).fetch_all(pool).await?
         }))
     }
 

@@ -158,6 +158,17 @@ pub struct Failure<'a> {
     pub retry_after: Option<i64>,
 }
 
+/// What a client had heard of a stream that it left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Of the text.
+    pub characters: i64,
+    /// Of the audio.
+    pub audio_ms: i64,
+    /// The user's own label.
+    pub project_id: Option<String>,
+}
+
 /// Ends a job without an output, in the executor's transaction; how many rows that were.
 macro_rules! end_unmade {
     ($executor:expr, $id:expr, $state:expr, $failure:expr, $now_ms:expr) => {{
@@ -182,7 +193,7 @@ macro_rules! end_unmade {
 
 /// Writes what was delivered into the day and into the books.
 macro_rules! charge {
-    ($transaction:expr, $id:expr, $owner:expr, $day:expr, $kind:expr, $characters:expr, $audio_ms:expr, $now_ms:expr) => {{
+    ($transaction:expr, $id:expr, $owner:expr, $day:expr, $kind:expr, $characters:expr, $audio_ms:expr, $project_id:expr, $now_ms:expr) => {{
         sqlx::query(
             "INSERT INTO daily_usage (user_id, day, characters, generations, audio_ms) VALUES ($1, $2, $3, 1, $4) \
              ON CONFLICT (user_id, day) DO UPDATE SET characters = daily_usage.characters + excluded.characters, \
@@ -195,8 +206,8 @@ macro_rules! charge {
         .execute($transaction)
         .await?;
         sqlx::query(
-            "INSERT INTO deliveries (id, user_id, day, kind, generations, characters, audio_ms, at) \
-             VALUES ($1, $2, $3, $4, 1, $5, $6, $7)",
+            "INSERT INTO deliveries (id, user_id, day, kind, generations, characters, audio_ms, project_id, at) \
+             VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8)",
         )
         .bind($id)
         .bind($owner)
@@ -204,6 +215,7 @@ macro_rules! charge {
         .bind($kind)
         .bind($characters)
         .bind($audio_ms)
+        .bind($project_id)
         .bind($now_ms)
         .execute($transaction)
         .await?;
@@ -406,7 +418,8 @@ impl Owned<'_> {
                 .await?;
             let Some(day) = day else { return Ok(false) };
             charge!(
-                &mut *transaction, &output.id, owner, &day, "kept", output.characters, output.milliseconds(), audit.at
+                &mut *transaction, &output.id, owner, &day, "kept", output.characters, output.milliseconds(),
+                &output.project_id, audit.at
             );
             sqlx::query(KEEP)
                 .bind(&output.id)
@@ -429,9 +442,8 @@ impl Owned<'_> {
         }))
     }
 
-    /// Ends a generation of this worker without an output and marks its audio for removal. `heard`
-    /// are the characters and milliseconds that a client had heard before it left; they alone are
-    /// charged. False if the job is no longer this worker's.
+    /// Ends a generation of this worker without an output and marks its audio for removal. What a
+    /// client had `heard` before it left is charged, and nothing else. False if the job is no longer this worker's.
     ///
     /// # Errors
     /// The database failed; the lease will lapse.
@@ -439,7 +451,7 @@ impl Owned<'_> {
         &self,
         claimed: &Claimed,
         failure: &Failure<'_>,
-        heard: Option<(i64, i64)>,
+        heard: Option<Heard>,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
         const MINE: &str = "UPDATE jobs SET lease_until = lease_until WHERE id = $1 AND user_id = $2 \
@@ -456,8 +468,8 @@ impl Owned<'_> {
             let Some(day) = day else { return Ok(false) };
             let state = if failure.code == "conflict" { "cancelled" } else { "failed" };
             end_unmade!(&mut *transaction, id, state, failure, audit.at);
-            if let Some((characters, audio_ms)) = heard {
-                charge!(&mut *transaction, id, owner, &day, "cut", characters, audio_ms, audit.at);
+            if let Some(Heard { characters, audio_ms, project_id }) = &heard {
+                charge!(&mut *transaction, id, owner, &day, "cut", characters, audio_ms, project_id, audit.at);
             }
             discard!(&mut *transaction, id, owner, audit.at);
             insert_audit!(&mut *transaction, audit);

@@ -184,7 +184,11 @@ pub const TABLES: &[Table] = &[
     ),
     nobodys("queue", &["virtual_time"]),
     owned("daily_usage", &["day", "characters", "generations", "audio_ms"], &["user_id"]),
-    owned("deliveries", &["id", "day", "kind", "generations", "characters", "audio_ms", "at"], &["user_id"]),
+    owned(
+        "deliveries",
+        &["id", "day", "kind", "generations", "characters", "audio_ms", "project_id", "at"],
+        &["user_id"],
+    ),
     owned("time_zones", &["name"], &["user_id"]),
     owned("discarded_blobs", &["id", "discarded_at"], &["user_id"]),
     owned("exports", &["id", "state", "done", "total", "bytes", "created_at", "expires_at"], &["user_id"]),

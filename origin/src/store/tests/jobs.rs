@@ -167,7 +167,18 @@ pub(super) async fn what_was_heard_is_charged(store: Store) {
     assert!(other.is_none());
     let claimed = claim(&store).await;
     let cut = Failure { code: "conflict", ..FAILURE };
-    assert!(store.of(&ada).fail(&claimed, &cut, Some((20, 1500)), &entry()).await.unwrap());
+    assert!(
+        store
+            .of(&ada)
+            .fail(
+                &claimed,
+                &cut,
+                Some(Heard { characters: 20, audio_ms: 1500, project_id: Some("p".to_owned()) }),
+                &entry()
+            )
+            .await
+            .unwrap()
+    );
     let usage = store.of(&ada).usage(TODAY).await.unwrap();
     assert_eq!(usage, Usage { characters: 20, generations: 1, audio_ms: 1500, storage_bytes: 0 });
     assert_eq!(state(&store, &ada, "one").await, "cancelled");
