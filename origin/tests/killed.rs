@@ -110,7 +110,8 @@ fn run(folder: &TempDir, arguments: &[&str]) -> (bool, String) {
 async fn every_action_is_logged_once_however_the_server_ends() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("cosygate.toml"), ENGINE).unwrap();
-    let (client, ring) = (reqwest::Client::new(), KeyRing::parse(KEYS).unwrap());
+    let client = origin::tls::client(Duration::from_secs(10)).unwrap().build().unwrap();
+    let ring = KeyRing::parse(KEYS).unwrap();
     let (mut answered, mut asked, mut kills) = (Vec::new(), 0, 0);
     while answered.len() < ACTIONS {
         let mut server = start(&folder, &client).await;
