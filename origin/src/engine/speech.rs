@@ -47,8 +47,8 @@ impl Sentences {
 }
 
 impl Speech {
-    /// Waits for the whole audio. The only way from a stream to something worth keeping: half an
-    /// audio is never returned.
+    /// Waits for the whole audio, for tests of the engines; the server writes it to the disk piece by
+    /// piece (`jobs/work.rs`). Half an audio is never returned.
     ///
     /// # Errors
     /// What the stream reports, and [`EngineError::Failed`] for audio that is empty, ends inside
