@@ -236,11 +236,11 @@ impl Follower {
             let lease = follow::lead(cell, worker, now_ms);
             (lease.is_some(), lease)
         });
-        if !matches!(leads, Ok(true)) || self.is_asking() || now_ms < self.ask_at_ms {
+        if !matches!(leads, Ok(true)) || self.is_asking() || follow::is_ahead(self.ask_at_ms, now_ms) {
             return;
         }
         let oldest = roll.ok().and_then(|roll| follow::oldest(&roll, now_ms)).unwrap_or_default();
-        if oldest < self.version && now_ms < self.settled_at_ms {
+        if oldest < self.version && follow::is_ahead(self.settled_at_ms, now_ms) {
             return;
         }
         self.ask(oldest, ring, now_ms);

@@ -79,13 +79,9 @@ async fn roles_decide_and_change() {
     assert_eq!(world.get_as(&promoted, "/api/me").await.json::<Value>().await.unwrap()["role"], "premium");
     // A token that states the old role is worth nothing any more, and neither is one of somebody
     // who is kept out.
-    let withdrawn = async |user: &User| {
-        let response = world.get_as(user, "/api/me").await;
-        response.status() == 401 && response.json::<Value>().await.unwrap()["code"] == "token_revoked"
-    };
-    eventually("the old role", async || withdrawn(&ada).await).await;
+    eventually("the old role", async || world.is_withdrawn(&ada).await).await;
     assert!(world.cosygate(&["user", "disable", "ada"]).status.success());
-    eventually("kept out", async || withdrawn(&promoted).await).await;
+    eventually("kept out", async || world.is_withdrawn(&promoted).await).await;
     let body = json!({"username": "ada", "password": "ada's own long password"});
     assert_eq!(world.post("/login", body).await.status(), StatusCode::UNAUTHORIZED);
     assert!(world.cosygate(&["user", "enable", "ada"]).status.success());

@@ -33,14 +33,7 @@ async fn refresh(world: &World, token: &str) -> Response {
 /// Asks as somebody until the edge says that the token was withdrawn; two seconds are allowed.
 async fn is_withdrawn(world: &World, user: &User) {
     let end = Instant::now() + Duration::from_secs(2);
-    loop {
-        // A request that is under way at that moment is ended without an answer.
-        if let Ok(response) = world.request(Method::GET, "/api/me").bearer_auth(&user.token).send().await
-            && response.status() == 401
-        {
-            assert_eq!(response.json::<Value>().await.unwrap()["code"], "token_revoked");
-            return;
-        }
+    while !world.is_withdrawn(user).await {
         assert!(Instant::now() < end, "still let in after two seconds");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -26,7 +26,7 @@ async fn without_its_origin_the_edge_still_judges_and_remembers() {
     world.generate(&ada, "hello").await;
     world.edit_policy(|policy| policy["revocation"] = json!({"users": {eve.id.as_str(): 4_000_000_000_u64}}));
     let speak = |user| world.post_as(user, "/api/generate", json!({"text": "hello"}));
-    eventually("the revocation", async || speak(&eve).await.status() == StatusCode::UNAUTHORIZED).await;
+    eventually("the revocation", async || world.is_withdrawn(&eve).await).await;
     // A policy that cannot be meant leaves the last good one, revocations and all, in force.
     world.edit_policy(|policy| {
         policy["revocation"] = json!({});

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tests::scripted::eventually;
 use tests::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,12 +38,7 @@ async fn a_user_leaves_with_everything_and_nothing_stays() {
     };
     assert_eq!(leave("not the password").await, StatusCode::BAD_REQUEST);
     assert_eq!(leave("ada's own long password").await, StatusCode::NO_CONTENT);
-    let mut waited = 0;
-    while world.get_as(&ada, "/api/me").await.status() != StatusCode::UNAUTHORIZED {
-        waited += 1;
-        assert!(waited < 100, "the token still holds");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually("the token ends", async || world.is_withdrawn(&ada).await).await;
     assert_eq!(world.blobs().len(), 1);
     assert_eq!(world.get_as(&bob, "/api/me").await.status(), StatusCode::OK);
     let verified = world.cosygate(&["audit", "verify", "--json"]);

@@ -110,6 +110,16 @@ impl World {
         self.request(Method::GET, path).bearer_auth(&user.token).send().await.unwrap()
     }
 
+    /// Whether the edge says of somebody's token that it was withdrawn. A request that is under way
+    /// when that happens is cut off, which is no answer yet.
+    pub async fn is_withdrawn(&self, user: &User) -> bool {
+        let answer = self.request(Method::GET, "/api/me").bearer_auth(&user.token).send().await;
+        let Some(answer) = answer.ok().filter(|answer| answer.status() == StatusCode::UNAUTHORIZED) else {
+            return false;
+        };
+        answer.json::<Value>().await.is_ok_and(|body| body["code"] == "token_revoked")
+    }
+
     /// POST of JSON without a credential.
     pub async fn post(&self, path: &str, body: Value) -> Response {
         self.request(Method::POST, path).json(&body).send().await.unwrap()

@@ -78,6 +78,12 @@ pub fn pause_ms(failures: u32, random: u64) -> u64 {
     pause / 2 + random % (pause / 2)
 }
 
+/// Whether a moment that was at most a pause away when it was set is still to come. A clock that
+/// has stepped back since makes nobody wait for longer.
+pub fn is_ahead(until_ms: u64, now_ms: u64) -> bool {
+    until_ms > now_ms && until_ms - now_ms <= MAX_PAUSE_MS
+}
+
 /// How far this clock is ahead of the one that wrote `date` into the answer to a question of
 /// `asked`, which came at `answered`; negative if it is behind. All in seconds. The answer may have
 /// been written at any moment in between, so only what lies outside tells anything.
@@ -121,6 +127,13 @@ mod tests {
         // The clock stepped back by an hour: nobody waits that long.
         assert!(lead(&renewed, 2, NOW - 3_600_000).is_some());
         assert!(lead(b"rubbish", 2, NOW).is_some());
+    }
+
+    #[test]
+    fn no_pause_grows_when_the_clock_steps_back() {
+        assert!(is_ahead(NOW + 1, NOW) && is_ahead(NOW + MAX_PAUSE_MS, NOW));
+        assert!(!is_ahead(NOW, NOW) && !is_ahead(NOW - 1, NOW));
+        assert!(!is_ahead(NOW + 300_000, NOW));
     }
 
     #[test]
