@@ -6,30 +6,17 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tests::process::{artefact, workspace};
-use tests::world::{User, World};
+use tests::world::{User, World, roomy};
 
 /// They end the login that asks, and with it the run. Somebody who does nothing else tries them.
 const ENDS: [&str; 3] = ["post_logout", "delete_api_logins", "delete_api_logins_id"];
 
 /// Room for everything: what is tried here is not the limits.
-fn roomy(policy: &mut Value) {
-    for (name, role) in policy["roles"].as_object_mut().unwrap() {
-        role["requests"] = json!({"per_minute": 600_000, "burst": 100_000});
-        role["in_flight"] = json!(1000);
-        if name != "enrol" {
-            role["characters_per_day"] = json!(1_000_000_000);
-            role["generations_per_day"] = json!(1_000_000);
-            role["storage_mb"] = json!(100_000);
-            role["jobs_running"] = json!(8);
-        }
-    }
+fn with_owner(policy: &mut Value) {
+    roomy(policy);
     // Whoever has this role and no second factor is `enrol`.
     policy["roles"]["owner"] = policy["roles"]["premium"].clone();
     policy["roles"]["owner"]["second_factor"] = json!(true);
-    for route in policy["routes"].as_array_mut().unwrap() {
-        route.as_object_mut().unwrap().remove("limit");
-    }
-    policy["limits"]["bad_tokens"] = json!({"per_minute": 600_000, "burst": 100_000});
 }
 
 /// Checks that would complain of what is as it should be.
@@ -79,7 +66,7 @@ async fn role(world: &World, name: &str, role: &str) -> User {
 
 /// Every role, each with so many examples for every operation and so many seconds at most.
 async fn every_role(examples: u32, seconds: u64, phases: &str) -> u64 {
-    let world = World::with(roomy, &[]).await;
+    let world = World::with(with_owner, &[]).await;
     let mut total = 0;
     // All of them log in first: after so many wrong passwords from this address, nobody can for a while.
     let dora = world.user("dora").await;

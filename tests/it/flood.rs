@@ -5,7 +5,6 @@ use tests::attack::mint::{ALGORITHMS, Mint, claims, header, part, signed_by_atta
 use tests::attack::run::run;
 use tests::attack::{Case, Family, Goal, Shot, Site, edges, wire};
 use tests::echo::Echo;
-use tests::process::Program;
 
 const FLOOD: Family = Family { name: "flood", through: "the token is accepted" };
 /// How much larger Envoy may become.
@@ -16,13 +15,6 @@ fn case(site: &Site, name: &str, token: &str) -> Case {
     // Whoever sends more than there is room for is cut off.
     let shot = if token.len() > 30_000 { Shot::Raw(request.close().bytes()) } else { Shot::Http1(request.bytes()) };
     Case { family: &FLOOD, name: name.to_owned(), shot, goal: Goal::Arrive, code: None }
-}
-
-/// Memory that a process has in use, in KiB.
-fn resident_kb(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +33,7 @@ async fn forty_thousand_tokens_are_refused_and_leave_no_trace() {
     let usual: Vec<Case> = (0..2000).map(|number| case(&site, "sound", &sound(number))).collect();
     let report = run(&site, &usual, Some(&echo)).await;
     assert!(report.outcomes.iter().all(|outcome| outcome.answers[0].status == 200));
-    let before = resident_kb(&edge.envoy);
+    let before = edge.envoy.memory_kib("VmRSS");
 
     let mut flood = Vec::new();
     for number in 0..20 {
@@ -71,7 +63,7 @@ async fn forty_thousand_tokens_are_refused_and_leave_no_trace() {
         assert!((400..500).contains(&status), "{}: {status}", case.name);
         assert!(outcome.arrived.is_empty(), "{}", case.name);
     }
-    let after = resident_kb(&edge.envoy);
+    let after = edge.envoy.memory_kib("VmRSS");
     println!("envoy: {} bad tokens, {before} KiB resident before and {after} KiB after", flood.len());
     assert!(after <= before + MOST_KB, "{before} KiB became {after} KiB");
     let still = run(&site, &usual[..100], Some(&echo)).await;

@@ -4,7 +4,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::api::{self, Operation};
-use tests::world::{ADMIN_PASSWORD, User, World};
+use tests::world::{ADMIN_PASSWORD, User, World, roomy};
 
 const CONSENT: &str = "This is a recording of my own voice, and I agree that a synthetic voice is made of it.";
 /// Stands in everything of hers that has words.
@@ -87,15 +87,6 @@ async fn answer(
     let (status, body) = (response.status().as_u16(), response.text().await.unwrap());
     assert!(!body.contains(MARK), "{} shows what is hers: {body}", operation.name());
     (status, headers, body.replace(&request_id, "").replace(id, ""))
-}
-
-fn roomy(policy: &mut Value) {
-    for (_, role) in policy["roles"].as_object_mut().unwrap() {
-        role["requests"] = json!({"per_minute": 600_000, "burst": 100_000});
-    }
-    for route in policy["routes"].as_array_mut().unwrap() {
-        route.as_object_mut().unwrap().remove("limit");
-    }
 }
 
 #[tokio::test]

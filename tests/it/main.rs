@@ -28,6 +28,7 @@ mod openai;
 mod parity;
 mod policy;
 mod privacy;
+mod ranges;
 mod real_servers;
 mod refusal;
 mod roles;

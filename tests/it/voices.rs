@@ -10,14 +10,14 @@ use crate::engines::{recording, world_with};
 
 const CONSENT: &str = "This is a recording of my own voice, and I agree that a synthetic voice is made of it.";
 
-async fn upload(world: &World, user: &User, name: &str, sample: Vec<u8>) -> Response {
+pub(crate) async fn upload(world: &World, user: &User, name: &str, sample: Vec<u8>) -> Response {
     let texts = [("name", name), ("transcript", "Good morning."), ("consent", CONSENT)];
     let form = texts.iter().fold(Form::new(), |form, (name, value)| form.text(*name, (*value).to_owned()));
     let form = form.part("sample", Part::bytes(sample).file_name("me.wav"));
     world.request(Method::POST, "/api/voices").bearer_auth(&user.token).multipart(form).send().await.unwrap()
 }
 
-async fn added(world: &World, user: &User, seconds: u32) -> Value {
+pub(crate) async fn added(world: &World, user: &User, seconds: u32) -> Value {
     let response = upload(world, user, "mine", recording(seconds)).await;
     let status = response.status();
     let body: Value = response.json().await.unwrap();
