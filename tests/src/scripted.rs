@@ -215,10 +215,15 @@ async fn live(mut request: Request) -> Response {
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks until the answer fits, at most [`PATIENCE`].
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = std::time::Instant::now() + PATIENCE;
+pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(PATIENCE, what, holds).await;
+}
+
+/// Asks until the answer fits, at most for so long.
+pub async fn within(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = std::time::Instant::now() + patience;
     while !holds().await {
-        assert!(std::time::Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        assert!(std::time::Instant::now() < end, "{what}: not within {patience:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
