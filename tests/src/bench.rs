@@ -14,5 +14,7 @@ pub mod load;
 pub mod memory;
 /// Medians, as a table and as JSON.
 pub mod report;
+/// What cosygate adds to an engine.
+pub mod speech;
 /// Tokens, minted before anything is measured.
 pub mod tokens;

@@ -1,6 +1,7 @@
 -- Sends the requests of a file in turn: a path and a token on each line. They are put together
 -- before the run, so that sending costs little.
--- Arguments: the file, the status that every response must have.
+-- Arguments: the file, the status that every response must have, and the JSON that each request
+-- posts; without it they are GET.
 
 local threads = {}
 
@@ -10,9 +11,11 @@ end
 
 function init(arguments)
   prepared, last, expected, others = {}, 0, tonumber(arguments[2]), 0
+  local method, body = arguments[3] and "POST" or "GET", arguments[3]
   for line in io.lines(arguments[1]) do
     local path, token = line:match("(%S+) (%S+)")
-    table.insert(prepared, wrk.format("GET", path, { authorization = "Bearer " .. token }))
+    local headers = { authorization = "Bearer " .. token, ["content-type"] = body and "application/json" }
+    table.insert(prepared, wrk.format(method, path, headers, body))
   end
 end
 

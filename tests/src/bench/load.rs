@@ -1,4 +1,4 @@
-//! One run of wrk, and the processor time it cost Envoy.
+//! One run of wrk, and the processor time it cost a process.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ pub const CONNECTIONS: u32 = 16;
 /// What came out of one run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Load {
-    /// Processor time of the whole Envoy process, user and system, per request, in microseconds.
+    /// Processor time of the whole process, user and system, per request, in microseconds.
     pub cpu_us: f64,
     /// Responses per second.
     pub requests_per_second: f64,
@@ -35,36 +35,55 @@ struct Summary {
     broken: u64,
 }
 
-/// Sends the requests of a file (see load.lua, which lies in `folder`) to the server at `url`.
+/// What to send, and whose work to measure.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// Whose processor time counts.
+    pub process: &'a Program,
+    /// The server; paths come from the requests.
+    pub url: &'a str,
+    /// The requests (see load.lua).
+    pub requests: &'a Path,
+    /// The JSON that goes with each; without one they are GET.
+    pub body: Option<&'a str>,
+    /// The status of every response.
+    pub expected: u16,
+    /// Connections at once.
+    pub connections: u32,
+}
+
+impl<'a> Run<'a> {
+    /// GET, answered with 200.
+    pub fn get(process: &'a Program, url: &'a str, requests: &'a Path) -> Self {
+        Self { process, url, requests, body: None, expected: 200, connections: CONNECTIONS }
+    }
+}
+
+/// Sends requests for some seconds; `folder` is for load.lua.
 ///
 /// # Errors
-/// wrk cannot be run, a connection breaks, or a response has another status than `expected`.
-pub async fn run(
-    envoy: &Program,
-    folder: &Path,
-    url: &str,
-    requests: &Path,
-    expected: u16,
-    seconds: u32,
-) -> anyhow::Result<Load> {
+/// wrk cannot be run, a connection breaks, or a response has another status than expected.
+pub async fn run(folder: &Path, run: &Run<'_>, seconds: u32) -> anyhow::Result<Load> {
+    let expected = run.expected;
     let script = folder.join("load.lua");
     std::fs::write(&script, include_str!("load.lua"))?;
-    let before = cpu_us(envoy)?;
+    let before = cpu_us(run.process)?;
     let output = Command::new("taskset")
-        .args(["--cpu-list", WRK_CORE, "wrk", "--threads", "1"])
-        .args(["--connections", &CONNECTIONS.to_string()])
+        .args(["--cpu-list", WRK_CORE, "wrk", "--threads", "1", "--timeout", "10s"])
+        .args(["--connections", &run.connections.to_string()])
         .args(["--duration", &format!("{seconds}s")])
         .arg("--script")
         .arg(&script)
-        .args([url, "--"])
-        .arg(requests)
+        .args([run.url, "--"])
+        .arg(run.requests)
         .arg(expected.to_string())
+        .args(run.body)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
         .context("wrk cannot be run")?;
-    let spent = cpu_us(envoy)? - before;
+    let spent = cpu_us(run.process)? - before;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk failed:\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let summary = text.lines().rev().find(|line| line.starts_with('{')).context("wrk printed no summary")?;
@@ -85,9 +104,10 @@ pub async fn run(
 }
 
 /// User and system time of all threads of a process so far, in microseconds (proc_pid_stat(5)).
-fn cpu_us(program: &Program) -> anyhow::Result<f64> {
+pub fn cpu_us(program: &Program) -> anyhow::Result<f64> {
     let file = format!("/proc/{}/stat", program.id());
-    let text = std::fs::read_to_string(&file).with_context(|| format!("{file}: Envoy is gone:\n{}", program.log()))?;
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("{file}: the process is gone:\n{}", program.log()))?;
     // The second field is a name in parentheses, which may hold spaces; `utime` and `stime` are the 14th and 15th.
     let fields: Vec<&str> = text.rsplit_once(')').context("no name in stat")?.1.split_whitespace().collect();
     let ticks =

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use gate::status::{LIST_BYTES, LIST_TOKENS, MAX_LISTS, uri};
 use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};
-use tests::bench::load;
+use tests::bench::load::{self, Run};
 use tests::bundle::{Root, claims, following};
 use tests::edge::{Edge, hand_over};
 use tests::process::workspace;
@@ -203,7 +203,7 @@ async fn in_force(edge: &Edge, token: &str, rev: u64) -> anyhow::Result<()> {
 
 /// Envoy's time for a request, in microseconds.
 async fn run(edge: &Edge, folder: &Path, requests: &Path) -> anyhow::Result<f64> {
-    Ok(load::run(&edge.envoy, folder, &format!("{}/", edge.url), requests, 200, SECONDS).await?.cpu_us)
+    Ok(load::run(folder, &Run::get(&edge.envoy, &format!("{}/", edge.url), requests), SECONDS).await?.cpu_us)
 }
 
 fn resident_kb(edge: &Edge) -> anyhow::Result<u64> {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tests::bench::chains::{Chain, Chains};
 use tests::bench::checks;
-use tests::bench::load::{self, CONNECTIONS, Load};
+use tests::bench::load::{self, CONNECTIONS, Load, Run};
 use tests::bench::report::{Row, table};
 use tests::bench::tokens::{self, ALGORITHMS, Requests};
 use tests::process::workspace;
@@ -130,9 +130,8 @@ fn variants(requests: Requests) -> Vec<Variant> {
 
 async fn measure(chains: &Chains, folder: &Path, variant: &Variant, seconds: u32) -> anyhow::Result<Load> {
     let url = chains.url(variant.chain, "/");
-    load::run(&chains.envoy, folder, &url, &variant.requests, variant.status, seconds)
-        .await
-        .with_context(|| format!("{}, {}", variant.what, variant.by))
+    let run = Run { expected: variant.status, ..Run::get(&chains.envoy, &url, &variant.requests) };
+    load::run(folder, &run, seconds).await.with_context(|| format!("{}, {}", variant.what, variant.by))
 }
 
 /// A positive number from the environment.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
-use tests::bench::load;
+use tests::bench::load::{self, Run};
 use tests::bench::memory::{Subject, WORKERS, algorithm};
 use tests::bench::tokens::Mint;
 use tests::process::workspace;
@@ -76,7 +76,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(subject: &Subject, folder: &Path, tokens: &Path, seconds: u32) -> anyhow::Result<u64> {
-    Ok(load::run(&subject.envoy, folder, &subject.url("/"), tokens, 200, seconds).await?.requests)
+    Ok(load::run(folder, &Run::get(&subject.envoy, &subject.url("/"), tokens), seconds).await?.requests)
 }
 
 /// A positive number from the environment.
