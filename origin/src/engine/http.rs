@@ -41,7 +41,7 @@ impl Servers {
         let client = tls::client(pool.limits.connect)
             .map_err(|error| SettingsError::new(format!("engine: no TLS: {error}")))?
             // uvicorn closes idle connections after 5 seconds, perhaps just when we write.
-            .pool_max_idle_per_host(0)
+            .pool_idle_timeout(Duration::from_secs(2))
             .build()
             .map_err(|error| SettingsError::new(format!("engine: no HTTP client: {error}")))?;
         Ok(Self { client, addresses: Arc::clone(&pool.addresses), health, patience: pool.limits.connect })
