@@ -186,21 +186,16 @@ impl Blobs {
 }
 
 impl UserBlobs {
-    /// Begins to write audio aside. What an earlier attempt left goes, and whoever still writes
-    /// there can no longer give it its name.
+    /// Audio to be written aside. With its first piece, what an earlier attempt left goes, and whoever
+    /// still writes there can no longer give it its name.
     ///
     /// # Errors
-    /// [`BlobError::Full`], or the disk failed.
-    pub async fn stage(&self, id: &str, attempt: i64) -> Result<Staged, BlobError> {
-        for earlier in 1..=attempt {
-            match remove_staged(self.all.staged_path(id, earlier).into_os_string()).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+    /// The id is none.
+    pub fn stage(&self, id: &str, attempt: i64) -> Result<Staged, BlobError> {
+        let earlier = (1..attempt).map(|earlier| self.all.staged_path(id, earlier)).collect();
         let target = self.folder.parts().chain(place(id).parts()).collect();
         let target = self.all.files.path_to_filesystem(&target)?;
-        Ok(Staged::open(self.all.staged_path(id, attempt), target).await?)
+        Ok(Staged::new(self.all.staged_path(id, attempt), earlier, target))
     }
 
     /// Stores audio. It is complete and on the disk when this returns; before, nobody sees it.

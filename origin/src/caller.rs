@@ -19,7 +19,7 @@ use crate::store::{AuditEntry, Personal};
 pub const ADMIN_ROLE: &str = "admin";
 
 /// What is known of every request, whoever sent it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visit {
     /// Names the request in logs, responses and the audit.
     pub request_id: String,
@@ -36,7 +36,7 @@ pub struct Visit {
 }
 
 /// A user whose identity the edge vouches for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     user_id: String,
     issuer: String,

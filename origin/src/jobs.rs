@@ -1,9 +1,11 @@
 //! Who works on the queue in this origin: takes what is next while the engine has a free slot.
 //!
 //! ```text
-//! enqueue ──wake──► dispatch ── slot free? ── claim ──► work: engine ──► staged ──► stored ──► booked
-//!                      ▲                                  │ lease renewed, progress told
-//!                      └───────────── ended ──────────────┘
+//!         ┌── nobody waits, and there is a free slot ──┐
+//! enqueue ┤                                            ├► work: engine ──► staged ──► stored ──► booked
+//!         └──wake──► dispatch ── slot free? ── claim ──┘    │ lease renewed, progress told
+//!                       ▲                                   │
+//!                       └────────────── ended ──────────────┘
 //! ```
 //!
 //! Everything that must not be lost is in the database: a job of a process that was killed is taken
@@ -18,12 +20,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::clock::new_id;
-use crate::store::{Claimed, StoreError};
+use crate::store::{Claim, Claimed, StoreError};
 
 /// How long a worker is taken to be alive without a word.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -38,6 +42,8 @@ pub struct Jobs {
     origin: String,
     slots: Arc<Semaphore>,
     wake: Notify,
+    /// Some may wait that this origin could begin.
+    may_wait: AtomicBool,
     is_started: AtomicBool,
     watched: Mutex<HashMap<String, Weak<Watched>>>,
 }
@@ -60,6 +66,8 @@ pub struct Watched {
 pub struct Audio {
     /// The file, once the first audio is there.
     pub file: Option<Arc<File>>,
+    /// The last that was added, for those who listen as fast as it is made.
+    pub latest: Bytes,
     /// Samples a second.
     pub sample_rate: u32,
     /// Bytes of PCM behind the file's header.
@@ -75,6 +83,7 @@ impl Jobs {
             origin: new_id(0),
             slots: Arc::new(Semaphore::new(slots)),
             wake: Notify::new(),
+            may_wait: AtomicBool::new(true),
             is_started: AtomicBool::new(false),
             watched: Mutex::new(HashMap::new()),
         })
@@ -97,6 +106,17 @@ impl Jobs {
         one
     }
 
+    /// Room for one more, if there is some right now.
+    pub fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    /// Tells whoever takes the next one that there is one.
+    pub fn added(&self, id: &str) {
+        self.may_wait.store(true, Ordering::SeqCst);
+        self.changed(id);
+    }
+
     /// Tells those who watch a job here, and whoever takes the next one.
     pub fn changed(&self, id: &str) {
         self.watch(id).changed.notify_waiters();
@@ -112,40 +132,53 @@ pub fn start(app: &Arc<App>) {
     }
 }
 
+/// Begins work on a job that this origin has claimed.
+pub fn begin(app: &Arc<App>, claimed: Claimed, slot: OwnedSemaphorePermit) {
+    start(app);
+    app.tasks.spawn(work::run(Arc::clone(app), claimed, slot));
+}
+
 async fn dispatch(app: Weak<App>, jobs: Arc<Jobs>, stopping: CancellationToken) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let slot = Arc::clone(&jobs.slots).acquire_owned();
-        let Some(Ok(slot)) = stopping.run_until_cancelled(slot).await else { return };
-        if take(&app, &jobs, slot, &stopping).await.is_none() {
-            return;
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = jobs.wake.notified() => {}
+            // Other origins may have added some.
+            _ = look.tick() => jobs.may_wait.store(true, Ordering::SeqCst),
+        }
+        let Some(app) = app.upgrade() else { return };
+        take(&app).await;
+    }
+}
+
+/// Begins what waits while there is room; one that ends wakes whoever calls this.
+async fn take(app: &Arc<App>) {
+    let jobs = &app.jobs;
+    // Whoever adds one says so afterwards, so none is missed.
+    while !app.stopping.is_cancelled() && jobs.may_wait.load(Ordering::SeqCst) {
+        let Some(slot) = jobs.free_slot() else { return };
+        jobs.may_wait.store(false, Ordering::SeqCst);
+        match claim(app).await {
+            Ok(Claim::NoneWaits) => {}
+            Ok(Claim::NoneMay) => {
+                jobs.may_wait.store(true, Ordering::SeqCst);
+                return;
+            }
+            Ok(Claim::Taken(claimed)) => {
+                jobs.may_wait.store(true, Ordering::SeqCst);
+                begin(app, *claimed, slot);
+            }
+            Err(error) => {
+                tracing::error!(%error, "no job could be taken; trying again");
+                return;
+            }
         }
     }
 }
 
-/// Waits for a job and begins it; `None` if the server has stopped.
-async fn take(app: &Weak<App>, jobs: &Jobs, slot: OwnedSemaphorePermit, stopping: &CancellationToken) -> Option<()> {
-    loop {
-        let app = app.upgrade().filter(|_| !stopping.is_cancelled())?;
-        match claim(&app).await {
-            Ok(Some(claimed)) => {
-                app.tasks.spawn(work::run(Arc::clone(&app), claimed, slot));
-                return Some(());
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "no job could be taken; trying again"),
-        }
-        drop(app);
-        let word = async {
-            tokio::select! {
-                () = jobs.wake.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        };
-        stopping.run_until_cancelled(word).await?;
-    }
-}
-
-async fn claim(app: &App) -> Result<Option<Claimed>, StoreError> {
+async fn claim(app: &App) -> Result<Claim, StoreError> {
     let policy = app.policy.now();
     // A role that is gone runs nothing new; its jobs wait, and can be cancelled.
     let most = |role: &str| policy.document.roles.get(role).map_or(0, |role| i64::from(role.jobs_running));
@@ -175,6 +208,7 @@ pub async fn keep(app: &App, stop: CancellationToken) {
 /// The database failed.
 pub async fn take_up(app: &App, until_ms: i64) -> Result<(), StoreError> {
     while app.store.queue().take_up(until_ms, app.clock.now_ms()).await? > 0 {
+        app.jobs.may_wait.store(true, Ordering::SeqCst);
         app.jobs.wake.notify_one();
     }
     Ok(())

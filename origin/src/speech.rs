@@ -98,6 +98,7 @@ async fn put(
     }
     let now_ms = app.clock.now_ms();
     let day = Day::of(app, caller).await?;
+    let slot = app.jobs.free_slot();
     let request = serde_json::to_string(order).map_err(Refusal::internal)?;
     let manner: &[u8] = if listener.is_some() { b"stream" } else { b"" };
     let new = NewJob {
@@ -108,11 +109,13 @@ async fn put(
         characters: order.characters(),
         day: day.name(),
         pinned_to: listener.map(|_| app.jobs.origin().to_owned()),
+        worker: slot.as_ref().map(|_| app.jobs.origin().to_owned()),
         lease_until: lease_until(now_ms),
     };
     let policy = app.policy.now();
     let role = policy.role(caller.role())?;
     let limits = Limits {
+        running: i64::from(role.jobs_running),
         live: i64::from(role.jobs_running) + i64::from(role.jobs_queued),
         characters: i64::from(role.characters_per_day),
         generations: i64::from(role.generations_per_day),
@@ -126,39 +129,45 @@ async fn put(
     let audit = caller.audit(&app.clock, "generate", "queued").on(&new.id);
     let midnight = format!("until midnight ({})", day.zone());
     let quota = |detail: String| Problem::new(Code::QuotaExhausted, detail).retry_after(day.seconds_left());
-    let problem = match app.store.of(caller).enqueue(&new, &limits, &audit).await? {
-        Enqueued::Queued => {
-            jobs::start(app);
-            app.jobs.changed(&new.id);
+    let enqueued = app.store.of(caller).enqueue(&new, &limits, &audit).await?;
+    let problem = match (enqueued, slot) {
+        (Enqueued::Begun(claimed), Some(slot)) => {
+            jobs::begin(app, *claimed, slot);
             return Ok((new.id, true));
         }
-        Enqueued::Known(id) => return Ok((id, false)),
-        Enqueued::KeyTaken => Problem::new(
+        (Enqueued::Queued | Enqueued::Begun(_), slot) => {
+            drop(slot);
+            jobs::start(app);
+            app.jobs.added(&new.id);
+            return Ok((new.id, true));
+        }
+        (Enqueued::Known(id), _) => return Ok((id, false)),
+        (Enqueued::KeyTaken, _) => Problem::new(
             Code::IdempotencyConflict,
             "This Idempotency-Key was used with another body. Use a new one for a new generation.",
         ),
-        Enqueued::TooMany => {
+        (Enqueued::TooMany, _) => {
             let (running, queued) = (role.jobs_running, role.jobs_queued);
             let detail = format!("Your role has {running} running and {queued} waiting at most. Wait for one to end.");
             Problem::new(Code::ConcurrencyExceeded, detail).retry_after(1)
         }
-        Enqueued::QueueFull => {
+        (Enqueued::QueueFull, _) => {
             let detail = "As much waits as this server takes on. Try again in a moment.";
             Problem::new(Code::Overloaded, detail).retry_after(QUEUE_RETRY_S)
         }
-        Enqueued::TooFewCharacters(left) => {
+        (Enqueued::TooFewCharacters(left), _) => {
             let limit = role.characters_per_day;
             quota(format!("Your role has {limit} characters a day; {left} are left {midnight}."))
         }
-        Enqueued::NoGenerations => {
+        (Enqueued::NoGenerations, _) => {
             let limit = role.generations_per_day;
             quota(format!("Your role has {limit} generations a day; they are used up {midnight}."))
         }
-        Enqueued::NoAudio => {
+        (Enqueued::NoAudio, _) => {
             let limit = role.audio_seconds_per_day.unwrap_or_default();
             quota(format!("Your role has {limit} seconds of audio a day; too few are left {midnight}."))
         }
-        Enqueued::NoStorage => {
+        (Enqueued::NoStorage, _) => {
             quota(format!("Your {} MiB of storage are full. Delete something you no longer need.", role.storage_mb))
         }
     };

@@ -17,6 +17,7 @@ mod identities;
 mod invitations;
 mod issued;
 mod jobs;
+mod journal;
 mod keys;
 mod logins;
 mod outputs;
@@ -28,6 +29,7 @@ mod restore;
 mod second_factors;
 mod share_links;
 mod tables;
+mod together;
 mod upkeep;
 mod voices;
 
@@ -35,12 +37,16 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgPool, SqlitePool};
 
+use self::jobs::{Made, Wish};
+use self::journal::Journal;
+use self::together::Together;
 use crate::caller::{Admin, Caller};
 use crate::files::PRIVATE;
 
@@ -65,7 +71,7 @@ pub use outputs::{Output, OutputFilter, Owned, Usage, audio_ms};
 pub use passkeys::{Ceremony, NewPasskey, Passkey, Passkeys};
 pub use personal_tokens::{Added, PersonalToken};
 pub use policies::{NewPolicy, Policies, PolicyRecord, PublishError};
-pub use queue::{Claimed, MAX_ATTEMPTS, Queue};
+pub use queue::{Claim, Claimed, MAX_ATTEMPTS, Queue};
 pub use restore::Restoring;
 pub use second_factors::{Confirmed, Factors, SecondFactor, SecondFactors};
 pub use share_links::{OpenedLink, ShareLink, ShareLinks, Shared};
@@ -87,11 +93,13 @@ pub struct Store {
     /// SQLite has one writer at a time. One connection for all writes makes them queue up in
     /// order, where several would poll for the lock.
     writer: Db,
+    wishes: Arc<Together<Wish, Enqueued>>,
+    made: Arc<Together<Made, bool>>,
 }
 
 #[derive(Clone, Debug)]
 enum Db {
-    Sqlite(SqlitePool),
+    Sqlite(SqlitePool, Journal),
     Postgres(PgPool),
 }
 
@@ -119,6 +127,15 @@ pub enum StoreError {
     /// The tables cannot be made.
     #[error("database migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Database(error.into()),
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -150,17 +167,44 @@ impl From<sqlx::Error> for StoreError {
 macro_rules! on_db {
     ($db:expr, $pool:ident => $body:expr) => {
         match $db {
-            $crate::store::Db::Sqlite($pool) => $body,
+            $crate::store::Db::Sqlite($pool, _) => $body,
             $crate::store::Db::Postgres($pool) => $body,
         }
     };
 }
 
-/// Runs one body in a transaction that may write; `?` in the body rolls it back.
+/// Runs one body that writes with one statement; what it has written is on the disk afterwards.
+macro_rules! on_writer {
+    ($db:expr, $pool:ident => $body:expr) => {
+        match $db {
+            $crate::store::Db::Sqlite($pool, journal) => {
+                let value = $body;
+                journal.sync().await?;
+                value
+            }
+            $crate::store::Db::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// Runs one body in a transaction that may write, and is on the disk afterwards; `?` and `return` in
+/// the body roll it back.
 macro_rules! in_transaction {
+    ($db:expr, $transaction:ident => $body:expr) => {{
+        let value = $crate::store::in_passing!($db, $transaction => $body);
+        if let $crate::store::Db::Sqlite(_, journal) = $db {
+            journal.sync().await?;
+        }
+        value
+    }};
+}
+
+/// The same, but on SQLite a machine that loses its power may forget it together with all that came
+/// after: for what nobody was told of yet.
+macro_rules! in_passing {
     ($db:expr, $transaction:ident => $body:expr) => {
         match $db {
-            $crate::store::Db::Sqlite(pool) => {
+            $crate::store::Db::Sqlite(pool, _) => {
                 // A deferred transaction that begins by reading may fail when it comes to write.
                 let mut $transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
                 let value = $body;
@@ -177,8 +221,10 @@ macro_rules! in_transaction {
     };
 }
 
+pub(crate) use in_passing;
 pub(crate) use in_transaction;
 pub(crate) use on_db;
+pub(crate) use on_writer;
 
 impl Store {
     /// Opens the SQLite file at `path`, making it if need be.
@@ -192,15 +238,19 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            // Tests may lose what a machine forgets when its power goes.
-            .synchronous(if cfg!(test) { SqliteSynchronous::Off } else { SqliteSynchronous::Full })
+            // The journal sees to the rest. Tests may lose what a machine forgets when its power goes.
+            .synchronous(if cfg!(test) { SqliteSynchronous::Off } else { SqliteSynchronous::Normal })
             .foreign_keys(true)
             // What is erased must not stay in the file.
             .pragma("secure_delete", "ON")
+            // 16 MiB: what is written again and again reaches the database once.
+            .pragma("wal_autocheckpoint", "4000")
             .busy_timeout(PATIENCE);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
-        let writer = Db::Sqlite(pool(1).connect_with(options.clone()).await?);
-        Ok(Self { reader: Db::Sqlite(pool(READERS).connect_with(options).await?), writer })
+        let journal = if cfg!(test) { Journal::default() } else { Journal::of(path) };
+        let writer = Db::Sqlite(pool(1).connect_with(options.clone()).await?, journal);
+        let reader = Db::Sqlite(pool(READERS).connect_with(options).await?, Journal::default());
+        Ok(Self::over(reader, writer))
     }
 
     /// Opens `postgres://…` or `sqlite://path`.
@@ -213,7 +263,12 @@ impl Store {
         }
         let options = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(PATIENCE);
         let pool = Db::Postgres(options.connect(url).await?);
-        Ok(Self { reader: pool.clone(), writer: pool })
+        Ok(Self::over(pool.clone(), pool))
+    }
+
+    fn over(reader: Db, writer: Db) -> Self {
+        let (wishes, made) = (Arc::new(Together::new(jobs::enqueue)), Arc::new(Together::new(jobs::complete)));
+        Self { reader, writer, wishes, made }
     }
 
     /// Makes or updates the tables.
@@ -222,16 +277,27 @@ impl Store {
     /// A migration failed, or the tables are newer than this program.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match &self.writer {
-            Db::Sqlite(pool) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
+            Db::Sqlite(pool, _) => sqlx::migrate!("migrations/sqlite").run(pool).await?,
             Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
         self.chain_older_audit().await?;
         self.accounts().note_skeletons().await
     }
 
+    /// Returns when everything that is committed is on the disk, too.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn sync(&self) -> Result<(), StoreError> {
+        match &self.writer {
+            Db::Sqlite(_, journal) => journal.sync().await,
+            Db::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Whether one origin alone uses this database: a SQLite file belongs to one process.
     pub fn is_exclusive(&self) -> bool {
-        matches!(self.writer, Db::Sqlite(_))
+        matches!(self.writer, Db::Sqlite(..))
     }
 
     /// Whether the database answers.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 
 use super::BlobError;
@@ -15,10 +16,18 @@ use crate::hash::sha256_hex_of;
 
 /// A WAV file that is being written. Dropped before [`Staged::finish`], it is gone.
 pub struct Staged {
-    file: tokio::fs::File,
+    open: Option<Open>,
     path: Leftover,
+    /// What earlier attempts may have left.
+    earlier: Vec<PathBuf>,
     target: PathBuf,
     pcm_bytes: u64,
+}
+
+/// The file, from the first audio on.
+struct Open {
+    file: tokio::fs::File,
+    reader: Arc<File>,
 }
 
 /// What is on the disk at the end.
@@ -43,25 +52,13 @@ impl Drop for Leftover {
 }
 
 impl Staged {
-    pub(super) async fn open(path: PathBuf, target: PathBuf) -> io::Result<Self> {
-        let path = Leftover(path);
-        let place = path.0.clone();
-        let file = blocking(move || {
-            make_folder(&place)?;
-            let mut file = OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE).open(&place)?;
-            // The length is known at the end; until then there is room for the header.
-            file.write_all(&[0; wav::HEADER_BYTES])?;
-            Ok(file)
-        });
-        Ok(Self { file: tokio::fs::File::from_std(file.await?), path, target, pcm_bytes: 0 })
+    pub(super) fn new(path: PathBuf, earlier: Vec<PathBuf>, target: PathBuf) -> Self {
+        Self { open: None, path: Leftover(path), earlier, target, pcm_bytes: 0 }
     }
 
-    /// The same file for those who listen; its PCM begins behind the header.
-    ///
-    /// # Errors
-    /// The disk failed.
-    pub fn reader(&self) -> Result<Arc<File>, BlobError> {
-        Ok(Arc::new(File::open(&self.path.0)?))
+    /// The same file for those who listen, once there is audio; its PCM begins behind the header.
+    pub fn reader(&self) -> Option<Arc<File>> {
+        self.open.as_ref().map(|open| Arc::clone(&open.reader))
     }
 
     /// How much PCM there is.
@@ -73,10 +70,17 @@ impl Staged {
     ///
     /// # Errors
     /// [`BlobError::Full`], or the disk failed.
-    pub async fn write(&mut self, pcm: &[u8]) -> Result<(), BlobError> {
-        self.file.write_all(pcm).await?;
-        self.file.flush().await?;
-        self.pcm_bytes += pcm.len() as u64;
+    pub async fn write(&mut self, pcm: Bytes) -> Result<(), BlobError> {
+        let length = pcm.len() as u64;
+        if let Some(Open { file, .. }) = &mut self.open {
+            file.write_all(&pcm).await?;
+            file.flush().await?;
+        } else {
+            let (path, earlier) = (self.path.0.clone(), std::mem::take(&mut self.earlier));
+            let (file, reader) = blocking(move || open(&path, &earlier, &pcm)).await?;
+            self.open = Some(Open { file: tokio::fs::File::from_std(file), reader: Arc::new(reader) });
+        }
+        self.pcm_bytes += length;
         Ok(())
     }
 
@@ -84,9 +88,10 @@ impl Staged {
     /// returns.
     ///
     /// # Errors
-    /// [`BlobError::Full`], too much for a WAV file, or the disk failed. There is no file then.
+    /// [`BlobError::Full`], no audio, too much for a WAV file, or the disk failed. There is no file then.
     pub async fn finish(self, sample_rate: u32) -> Result<Stored, BlobError> {
-        let Self { file, path, target, pcm_bytes } = self;
+        let Self { open, path, target, pcm_bytes, .. } = self;
+        let Open { file, .. } = open.ok_or_else(|| io::Error::other("no audio"))?;
         let mut file = file.into_std().await;
         let stored = blocking(move || {
             let header = usize::try_from(pcm_bytes).ok().and_then(|bytes| wav::header(bytes, sample_rate));
@@ -108,6 +113,23 @@ impl Staged {
         });
         Ok(stored.await?)
     }
+}
+
+/// Makes the file with its first audio, and removes what earlier attempts left; returns it for who
+/// writes and for who reads.
+fn open(path: &Path, earlier: &[PathBuf], pcm: &[u8]) -> io::Result<(File, File)> {
+    make_folder(path)?;
+    for left in earlier {
+        match std::fs::remove_file(left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(PRIVATE).open(path)?;
+    // The length is known at the end; until then there is room for the header.
+    file.write_all(&[0; wav::HEADER_BYTES])?;
+    file.write_all(pcm)?;
+    Ok((file, File::open(path)?))
 }
 
 fn make_folder(file: &Path) -> io::Result<()> {

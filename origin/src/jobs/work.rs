@@ -127,8 +127,7 @@ async fn speak(
     let speech = tokio::time::timeout_at(until, app.engine.speak(utterance));
     let mut speech: Speech = speech.await.map_err(late).and_then(|speech| speech).map_err(failed)?;
     let _ = progress.sentences.set(speech.sentences.clone());
-    let mut staged: Staged = app.blobs.of(caller).stage(&claimed.job.id, claimed.job.attempts).await?;
-    let file = staged.reader()?;
+    let mut staged: Staged = app.blobs.of(caller).stage(&claimed.job.id, claimed.job.attempts)?;
     let sample_rate = speech.sample_rate;
     loop {
         let piece = tokio::time::timeout_at(until, speech.pcm.next()).await.map_err(late).map_err(failed)?;
@@ -137,9 +136,9 @@ async fn speak(
         if staged.pcm_bytes() + piece.len() as u64 > max_bytes {
             return Err(failed(EngineError::Failed(format!("its audio is longer than {max_bytes} bytes"))));
         }
-        staged.write(&piece).await?;
-        let (file, bytes) = (Some(Arc::clone(&file)), staged.pcm_bytes());
-        watched.audio.send_replace(Audio { file, sample_rate, bytes, is_whole: None });
+        staged.write(piece.clone()).await?;
+        let (file, bytes) = (staged.reader(), staged.pcm_bytes());
+        watched.audio.send_replace(Audio { file, latest: piece, sample_rate, bytes, is_whole: None });
     }
     // The engine is done; whoever is next may have it while the disk takes its time.
     drop(speech);

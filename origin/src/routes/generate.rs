@@ -113,6 +113,7 @@ pub(super) async fn handler(
     }
     let id = speech::enqueue(&app, &caller, &order, key).await?;
     if prefers_async(&headers) {
+        app.store.sync().await?;
         // Nothing in it changes, so that a repetition is answered alike.
         let url = format!("/api/jobs/{id}");
         let headers = [(LOCATION, url.clone()), (PREFERENCE_APPLIED, "respond-async".to_owned())];

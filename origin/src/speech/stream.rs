@@ -1,7 +1,7 @@
 //! Audio for a client while it is made.
 //!
 //! The client reads the file that is being written, at its own pace: a slow one never holds up the
-//! engine, and memory holds one piece. A client that leaves while the engine speaks stops it.
+//! engine, and memory holds one piece. Who keeps up gets that piece without a look at the disk. A client that leaves while the engine speaks stops it.
 
 use std::fs::File;
 use std::io;
@@ -111,14 +111,17 @@ struct Tail {
 impl Tail {
     async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         loop {
-            let Audio { file, bytes, is_whole, .. } = self.audio.borrow_and_update().clone();
+            let Audio { file, latest, bytes, is_whole, .. } = self.audio.borrow_and_update().clone();
             match (file, is_whole) {
                 (_, Some(false)) => {
                     self.leaving.is_armed = false;
                     return Err(io::Error::other("the speech broke off"));
                 }
                 (Some(file), _) if self.at < bytes => {
-                    let piece = read(file, self.at, bytes).await?;
+                    let piece = match ahead(&latest, self.at, bytes) {
+                        Some(piece) => piece,
+                        None => read(file, self.at, bytes).await?,
+                    };
                     self.at += piece.len() as u64;
                     self.watched.handed.store(self.at, Ordering::SeqCst);
                     return Ok(Some((piece, self)));
@@ -132,6 +135,14 @@ impl Tail {
             self.audio.changed().await.map_err(io::Error::other)?;
         }
     }
+}
+
+/// What is in the latest piece from here on, for those who are that far.
+fn ahead(latest: &Bytes, at: u64, end: u64) -> Option<Bytes> {
+    let begins = end.checked_sub(latest.len() as u64)?;
+    let from = usize::try_from(at.checked_sub(begins)?).ok()?;
+    let most = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX);
+    (from < latest.len()).then(|| latest.slice(from..latest.len().min(from.saturating_add(most))))
 }
 
 async fn read(file: Arc<File>, at: u64, end: u64) -> io::Result<Bytes> {

@@ -4,7 +4,7 @@ use super::audit::insert_audit;
 use super::control::revoke;
 use super::logins::end_logins;
 use super::personal_tokens::end_tokens;
-use super::{AuditEntry, Ended, RevocationRecord, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Ended, RevocationRecord, Store, StoreError, in_transaction, on_db, on_writer};
 use crate::accounts::skeleton;
 use crate::caller::ADMIN_ROLE;
 
@@ -310,7 +310,7 @@ impl<'a> Accounts<'a> {
     /// The database failed.
     pub async fn renew_hash(&self, id: &str, old: &str, new: &str) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE users SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(new).bind(id).bind(old).execute(pool).await?.rows_affected() == 1
         }))
     }
@@ -328,7 +328,7 @@ impl<'a> Accounts<'a> {
             on_db!(&self.store.reader, pool => sqlx::query_as(UNNOTED).fetch_all(pool).await?);
         for (id, username) in unnoted {
             let skeleton = skeleton(&username);
-            on_db!(&self.store.writer, pool => {
+            on_writer!(&self.store.writer, pool => {
                 sqlx::query(NOTE).bind(skeleton).bind(id).execute(pool).await?;
             });
         }

@@ -1,7 +1,7 @@
 //! The books: what was charged and what was delivered must be the same, for every user and day.
 
 use super::outputs::Owned;
-use super::{Store, StoreError, on_db};
+use super::{Store, StoreError, on_db, on_writer};
 
 /// Most differences that are told at once.
 const MAX_TOLD: i64 = 1000;
@@ -180,7 +180,7 @@ impl Owned<'_> {
     pub async fn set_time_zone(&self, name: &str) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO time_zones (user_id, name) VALUES ($1, $2) \
                            ON CONFLICT (user_id) DO UPDATE SET name = excluded.name";
-        on_db!(&self.store.writer, pool => {
+        on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(self.owner.user_id()).bind(name).execute(pool).await?;
         });
         Ok(())

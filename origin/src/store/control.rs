@@ -3,7 +3,7 @@
 use super::audit::insert_audit;
 use super::logins::end_logins;
 use super::personal_tokens::end_tokens;
-use super::{AuditEntry, Ended, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Ended, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// How far the control plane has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -218,7 +218,7 @@ impl<'a> Control<'a> {
     /// The database failed.
     pub async fn forget_revocations(&self, now_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM revocations WHERE expires_at <= $1";
-        Ok(on_db!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
+        Ok(on_writer!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
     }
 
     /// Notes what an edge says of itself.
@@ -229,7 +229,7 @@ impl<'a> Control<'a> {
         const SQL: &str = "INSERT INTO edges (region, node, serial, rev, error, seen_at) VALUES ($1, $2, $3, $4, $5, $6) \
                            ON CONFLICT (region, node) DO UPDATE SET serial = excluded.serial, rev = excluded.rev, \
                            error = excluded.error, seen_at = excluded.seen_at";
-        on_db!(&self.store.writer, pool => {
+        on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL)
                 .bind(&edge.region)
                 .bind(&edge.node)
@@ -259,6 +259,8 @@ impl<'a> Control<'a> {
     /// The database failed.
     pub async fn forget_edges(&self, before_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM edges WHERE seen_at < $1";
-        Ok(on_db!(&self.store.writer, pool => sqlx::query(SQL).bind(before_ms).execute(pool).await?.rows_affected()))
+        Ok(
+            on_writer!(&self.store.writer, pool => sqlx::query(SQL).bind(before_ms).execute(pool).await?.rows_affected()),
+        )
     }
 }

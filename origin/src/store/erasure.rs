@@ -133,7 +133,7 @@ impl<'a> Erasures<'a> {
     /// What was removed is overwritten in SQLite's file (`secure_delete`), and here the journal is
     /// emptied, where it still stands. Postgres does its own with the next vacuum.
     async fn overwrite(&self) -> Result<(), StoreError> {
-        if let Db::Sqlite(pool) = &self.store.writer {
+        if let Db::Sqlite(pool, _) = &self.store.writer {
             // A reader that still needs the journal is no error: the second pass comes by again. No
             // writer should wait for it.
             let mut writer = pool.acquire().await?;

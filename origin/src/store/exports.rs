@@ -2,7 +2,7 @@
 
 use super::outputs::Owned;
 use super::upkeep::Upkeep;
-use super::{AuditEntry, StoreError, in_transaction, on_db};
+use super::{AuditEntry, StoreError, in_transaction, on_db, on_writer};
 use crate::store::audit::insert_audit;
 
 /// How many rows one step handles.
@@ -97,7 +97,7 @@ impl Owned<'_> {
     pub async fn note_export(&self, export: &Export) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE exports SET state = $1, done = $2, total = $3, bytes = $4, expires_at = $5 \
                            WHERE user_id = $6 AND id = $7 AND state = 'running'";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL)
                 .bind(&export.state)
                 .bind(export.done)
@@ -131,7 +131,7 @@ impl Upkeep<'_> {
     /// The database failed.
     pub async fn forget_export(&self, id: &str) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM exports WHERE id = $1";
-        on_db!(&self.store.writer, pool => { sqlx::query(SQL).bind(id).execute(pool).await?; });
+        on_writer!(&self.store.writer, pool => { sqlx::query(SQL).bind(id).execute(pool).await?; });
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl Upkeep<'_> {
     /// The database failed.
     pub async fn fail_running_exports(&self) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE exports SET state = 'failed' WHERE state = 'running'";
-        on_db!(&self.store.writer, pool => { sqlx::query(SQL).execute(pool).await?; });
+        on_writer!(&self.store.writer, pool => { sqlx::query(SQL).execute(pool).await?; });
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! origins count together, and a restart forgets nothing.
 
 use super::audit::insert_audit;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Store, StoreError, in_transaction, on_writer};
 
 /// Something that may be guessed at or from so often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,13 +93,13 @@ impl<'a> Guesses<'a> {
     /// The database failed.
     pub async fn forget(&self, now_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM guesses WHERE until <= $1";
-        Ok(on_db!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
+        Ok(on_writer!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
     }
 
     /// How many buckets are not empty.
     #[cfg(test)]
     pub(crate) async fn count(&self) -> i64 {
         let sql = "SELECT COUNT(*) FROM guesses";
-        on_db!(&self.store.reader, pool => sqlx::query_scalar(sql).fetch_one(pool).await.unwrap())
+        super::on_db!(&self.store.reader, pool => sqlx::query_scalar(sql).fetch_one(pool).await.unwrap())
     }
 }

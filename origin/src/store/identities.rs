@@ -3,7 +3,7 @@
 use super::accounts::User;
 use super::audit::insert_audit;
 use super::outputs::Owned;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db, on_writer};
 use crate::accounts::skeleton;
 
 /// How many identities of one user there may be.
@@ -159,7 +159,7 @@ impl<'a> Identities<'a> {
     /// The database failed.
     pub async fn use_up(&self, hash: &str, until_ms: i64) -> Result<bool, StoreError> {
         const SQL: &str = "INSERT INTO used_secrets (hash, until) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(hash).bind(until_ms).execute(pool).await?.rows_affected() == 1
         }))
     }
@@ -172,7 +172,7 @@ impl<'a> Identities<'a> {
     pub async fn forget(&self, now_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str =
             "DELETE FROM used_secrets WHERE hash IN (SELECT hash FROM used_secrets WHERE until <= $1 LIMIT $2)";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(now_ms).bind(STEP).execute(pool).await?.rows_affected()
         }))
     }

@@ -1,7 +1,7 @@
 //! Secrets that let somebody in who has no account or no password: invitations and resets.
 
 use super::audit::insert_audit;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// A secret with which accounts are made.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -141,7 +141,7 @@ impl<'a> Invitations<'a> {
     /// # Errors
     /// The database failed.
     pub async fn forget(&self, now_ms: i64) -> Result<(), StoreError> {
-        on_db!(&self.store.writer, pool => {
+        on_writer!(&self.store.writer, pool => {
             sqlx::query("DELETE FROM invitations WHERE expires_at <= $1 OR uses_left <= 0")
                 .bind(now_ms)
                 .execute(pool)

@@ -1,6 +1,6 @@
 //! Tokens that have a place in a status list.
 
-use super::{Store, StoreError, on_db};
+use super::{Store, StoreError, on_db, on_writer};
 
 /// A token that is about to be signed.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl<'a> Issued<'a> {
     pub async fn add(&self, token: IssuedToken<'_>) -> Result<i64, StoreError> {
         const SQL: &str = "INSERT INTO issued_tokens (jti, sid, issued_at, expires_at) VALUES ($1, $2, $3, $4) \
                            RETURNING place";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query_scalar(SQL)
                 .bind(token.jti)
                 .bind(token.sid)
@@ -81,6 +81,6 @@ impl<'a> Issued<'a> {
     /// The database failed.
     pub async fn forget(&self, now_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM issued_tokens WHERE expires_at <= $1";
-        Ok(on_db!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
+        Ok(on_writer!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
     }
 }

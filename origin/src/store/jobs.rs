@@ -8,10 +8,15 @@
 //!                └─────────────────► cancelled
 //! ```
 
-use super::audit::insert_audit;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::audit::{insert_audit, insert_audits};
 use super::outputs::{Owned, discard};
-use super::queue::Claimed;
-use super::{AuditEntry, Output, StoreError, in_transaction, on_db};
+use super::queue::{ADVANCE, Claimed};
+use super::{AuditEntry, Output, Store, StoreError, in_passing, in_transaction, on_db};
+use crate::caller::Caller;
 
 /// What a unit of virtual time is: a thousandth of a character for a role of weight 1.
 const VIRTUAL_UNITS: i64 = 1000;
@@ -63,6 +68,11 @@ pub struct Job {
     pub ended_at: Option<i64>,
 }
 
+/// What counts for one more: jobs that wait, whoever has them; the user's that run, those that have not ended, and their
+/// characters; bytes stored; where the user's last job ends in the queue's time; characters, generations and
+/// milliseconds of audio of the day.
+type Standing = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
+
 /// The columns of [`Job`].
 macro_rules! columns {
     () => {
@@ -97,13 +107,17 @@ pub struct NewJob {
     pub day: String,
     /// The origin that must make it, because its client listens there.
     pub pinned_to: Option<String>,
-    /// Until when that origin is taken to be alive; milliseconds since the epoch.
+    /// The worker that has room for it now, if one has.
+    pub worker: Option<String>,
+    /// Until when the worker, or the origin that it is pinned to, is taken to be alive; milliseconds since the epoch.
     pub lease_until: i64,
 }
 
 /// What a role allows, and the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Generations that run.
+    pub running: i64,
     /// Generations that wait or run.
     pub live: i64,
     /// Characters of a day.
@@ -129,6 +143,8 @@ pub struct Limits {
 pub enum Enqueued {
     /// It waits for its turn.
     Queued,
+    /// Nobody waits and there is room: it is the worker's already.
+    Begun(Box<Claimed>),
     /// The same was asked for before, under the same key: the job of this id.
     Known(String),
     /// Something else was asked for under this key.
@@ -222,79 +238,90 @@ macro_rules! charge {
     }};
 }
 
-pub(super) use end_unmade;
+/// A job that somebody wants.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    owner: Caller,
+    job: NewJob,
+    limits: Limits,
+    audit: AuditEntry,
+}
 
-impl Owned<'_> {
-    /// Sets aside what a generation may use and puts it into the queue, in one transaction with
-    /// the checks.
-    ///
-    /// The queue is start-time fair (Goyal, Vin and Cheng, "Start-time fair queueing", SIGCOMM
-    /// 1996): a job starts where the user's last one ended, or where the queue is now if that is
-    /// later, and ends its length, divided by the role's weight, after that. The smallest start is
-    /// served first, so nobody waits behind another's backlog.
-    ///
-    /// # Errors
-    /// The database failed; nothing has changed.
-    pub async fn enqueue(&self, job: &NewJob, limits: &Limits, audit: &AuditEntry) -> Result<Enqueued, StoreError> {
-        // Holding the one row of the queue makes all who add and take wait for each other on
-        // Postgres; SQLite has one writer anyway.
-        const LOCK: &str = "UPDATE queue SET virtual_time = virtual_time RETURNING virtual_time";
-        const KNOWN: &str = "SELECT id, fingerprint FROM jobs WHERE user_id = $1 AND idempotency_key = $2";
-        const DAY: &str = "SELECT characters, generations, audio_ms FROM daily_usage WHERE user_id = $1 AND day = $2";
-        const LIVE: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(characters), 0) AS BIGINT) FROM jobs \
-                            WHERE user_id = $1 AND state IN ('queued', 'running')";
-        const STORED: &str = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outputs WHERE user_id = $1";
-        const WAITING: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'queued'";
-        const LAST: &str = "SELECT COALESCE(MAX(virtual_finish), 0) FROM jobs WHERE user_id = $1";
-        const ADD: &str = "INSERT INTO jobs (id, user_id, role, state, request, fingerprint, idempotency_key, day, \
-                           characters, virtual_start, virtual_finish, pinned_to, lease_until, request_id, policy_rev, \
-                           address, region, created_at) \
-                           VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
-        let owner = self.owner.user_id();
-        Ok(in_transaction!(&self.store.writer, transaction => {
-            let now: i64 = sqlx::query_scalar(LOCK).fetch_one(&mut *transaction).await?;
+/// A job that is done.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    owner: Caller,
+    claimed: Claimed,
+    output: Output,
+    answer: String,
+    audit: AuditEntry,
+}
+
+/// One wish, at the time `now` of the queue, which it moves if the job begins.
+macro_rules! enqueue_one {
+    ($executor:expr, $wish:expr, $now:ident) => {
+        'wish: {
+            const KNOWN: &str = "SELECT id, fingerprint FROM jobs WHERE user_id = $1 AND idempotency_key = $2";
+            const STANDING: &str = "SELECT waiting.jobs, live.running, live.jobs, live.characters, stored.bytes, \
+            latest.finish, COALESCE(today.characters, 0), COALESCE(today.generations, 0), COALESCE(today.audio_ms, 0) \
+            FROM (SELECT COUNT(*) AS jobs FROM jobs WHERE state = 'queued') AS waiting \
+            CROSS JOIN (SELECT COUNT(*) AS jobs, CAST(COALESCE(SUM(characters), 0) AS BIGINT) AS characters, \
+            COUNT(CASE WHEN state = 'running' THEN 1 END) AS running FROM jobs \
+            WHERE user_id = $1 AND state IN ('queued', 'running')) AS live \
+            CROSS JOIN (SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes FROM outputs WHERE user_id = $1) AS stored \
+            CROSS JOIN (SELECT COALESCE(MAX(virtual_finish), 0) AS finish FROM jobs WHERE user_id = $1) AS latest \
+            LEFT JOIN daily_usage AS today ON today.user_id = $1 AND today.day = $2";
+            const ADD: &str = concat!(
+            "INSERT INTO jobs (id, user_id, role, request, fingerprint, idempotency_key, day, characters, \
+             virtual_start, virtual_finish, pinned_to, lease_until, request_id, policy_rev, address, region, \
+             created_at, state, worker, started_at, attempts) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
+             RETURNING ",
+            columns!()
+        );
+            let wish: &Wish = $wish;
+            let (owner, job, limits, audit) = (wish.owner.user_id(), &wish.job, &wish.limits, &wish.audit);
             let known: Option<(String, String)> = match &job.key {
-                Some(key) => sqlx::query_as(KNOWN).bind(owner).bind(key).fetch_optional(&mut *transaction).await?,
+                Some(key) => sqlx::query_as(KNOWN).bind(owner).bind(key).fetch_optional($executor).await?,
                 None => None,
             };
             if let Some((id, fingerprint)) = known {
-                return Ok(if fingerprint == job.fingerprint { Enqueued::Known(id) } else { Enqueued::KeyTaken });
+                break 'wish if fingerprint == job.fingerprint { Enqueued::Known(id) } else { Enqueued::KeyTaken };
             }
-            let used: Option<(i64, i64, i64)> =
-                sqlx::query_as(DAY).bind(owner).bind(&job.day).fetch_optional(&mut *transaction).await?;
-            let (characters, generations, audio_ms) = used.unwrap_or_default();
             // What is under way counts against today even if yesterday will be charged.
-            let (live, promised): (i64, i64) = sqlx::query_as(LIVE).bind(owner).fetch_one(&mut *transaction).await?;
-            let stored: i64 = sqlx::query_scalar(STORED).bind(owner).fetch_one(&mut *transaction).await?;
-            let waiting: i64 = sqlx::query_scalar(WAITING).fetch_one(&mut *transaction).await?;
+            let (waiting, running, live, promised, stored, last, characters, generations, audio_ms): Standing =
+                sqlx::query_as(STANDING).bind(owner).bind(&job.day).fetch_one($executor).await?;
             let spoken_for = promised.saturating_add(job.characters);
             let left = limits.characters - characters - promised;
             let audio_after = audio_ms.saturating_add(spoken_for * limits.ms_per_character);
             if live >= limits.live {
-                return Ok(Enqueued::TooMany);
+                break 'wish Enqueued::TooMany;
             }
             if job.characters > left {
-                return Ok(Enqueued::TooFewCharacters(left.max(0)));
+                break 'wish Enqueued::TooFewCharacters(left.max(0));
             }
             if generations + live >= limits.generations {
-                return Ok(Enqueued::NoGenerations);
+                break 'wish Enqueued::NoGenerations;
             }
             if limits.audio_ms.is_some_and(|limit| audio_after > limit) {
-                return Ok(Enqueued::NoAudio);
+                break 'wish Enqueued::NoAudio;
             }
             if stored.saturating_add(spoken_for * limits.bytes_per_character) > limits.storage_bytes {
-                return Ok(Enqueued::NoStorage);
+                break 'wish Enqueued::NoStorage;
             }
-            if waiting >= limits.queue_length {
-                return Ok(Enqueued::QueueFull);
+            let worker = job.worker.as_deref().filter(|_| waiting == 0 && running < limits.running);
+            if worker.is_none() && waiting >= limits.queue_length {
+                break 'wish Enqueued::QueueFull;
             }
-            let last: i64 = sqlx::query_scalar(LAST).bind(owner).fetch_one(&mut *transaction).await?;
-            let start = last.max(now);
+            let start = last.max($now);
             let finish = start + job.characters.max(1) * VIRTUAL_UNITS / limits.weight.max(1);
-            sqlx::query(ADD)
+            if worker.is_some() {
+                $now = start;
+            }
+            let added: Job = sqlx::query_as(ADD)
                 .bind(&job.id)
                 .bind(owner)
-                .bind(self.owner.role())
+                .bind(wish.owner.role())
                 .bind(&job.request)
                 .bind(&job.fingerprint)
                 .bind(&job.key)
@@ -307,12 +334,118 @@ impl Owned<'_> {
                 .bind(&audit.request_id)
                 .bind(audit.policy_rev)
                 .bind(&audit.personal.address)
-                .bind(&self.owner.visit().region)
+                .bind(&wish.owner.visit().region)
                 .bind(audit.at)
-                .execute(&mut *transaction)
+                .bind(if worker.is_some() { "running" } else { "queued" })
+                .bind(worker)
+                .bind(worker.map(|_| audit.at))
+                .bind(i64::from(worker.is_some()))
+                .fetch_one($executor)
                 .await?;
-            Enqueued::Queued
+            break 'wish worker.map_or(Enqueued::Queued, |worker| Enqueued::Begun(Box::new(Claimed::new(added, worker))));
+        }
+    };
+}
+
+/// [`Owned::enqueue`] for some at once, one after the other.
+pub(super) fn enqueue(store: Store, wishes: Arc<[Wish]>) -> BoxFuture<'static, Result<Vec<Enqueued>, StoreError>> {
+    // Holding the one row of the queue makes all who add and take wait for each other on Postgres;
+    // SQLite has one writer anyway.
+    const LOCK: &str = "UPDATE queue SET virtual_time = virtual_time RETURNING virtual_time";
+    Box::pin(async move {
+        // Nobody was told of any of them yet.
+        Ok(in_passing!(&store.writer, transaction => {
+            let mut now: i64 = sqlx::query_scalar(LOCK).fetch_one(&mut *transaction).await?;
+            let before = now;
+            let mut outcomes = Vec::new();
+            for wish in wishes.iter() {
+                outcomes.push(enqueue_one!(&mut *transaction, wish, now));
+            }
+            if now > before {
+                sqlx::query(ADVANCE).bind(now).execute(&mut *transaction).await?;
+            }
+            outcomes
         }))
+    })
+}
+
+/// [`Owned::complete`] for some at once.
+pub(super) fn complete(store: Store, made: Arc<[Made]>) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
+    // An output belongs to the day on which it was asked for, even if midnight passed since.
+    const END: &str = "UPDATE jobs SET state = 'done', request = '', answer = $5, ended_at = $6, worker = NULL, \
+                       sentences_done = sentences_total WHERE id = $1 AND user_id = $2 AND state = 'running' \
+                       AND worker = $3 AND attempts = $4 RETURNING day";
+    const KEEP: &str = "INSERT INTO outputs (id, user_id, role, text, voice, engine, characters, frames, \
+                        sample_rate, bytes, sha256, project_id, created_at, is_booked) \
+                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)";
+    Box::pin(async move {
+        // In one order for all, so that no two transactions wait for each other's users.
+        let mut places: Vec<usize> = (0..made.len()).collect();
+        places.sort_by_key(|place| made.get(*place).map(|made| made.owner.user_id()));
+        Ok(in_transaction!(&store.writer, transaction => {
+            let mut is_mine = vec![false; made.len()];
+            let mut audits = Vec::new();
+            for place in &places {
+                let Some((Made { owner, claimed, output, answer, audit }, is_mine)) =
+                    made.get(*place).zip(is_mine.get_mut(*place)) else { continue };
+                let day: Option<String> = sqlx::query_scalar(END)
+                    .bind(&output.id)
+                    .bind(owner.user_id())
+                    .bind(&claimed.worker)
+                    .bind(claimed.job.attempts)
+                    .bind(answer)
+                    .bind(audit.at)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                let Some(day) = day else { continue };
+                charge!(
+                    &mut *transaction, &output.id, owner.user_id(), &day, "kept", output.characters,
+                    output.milliseconds(), &output.project_id, audit.at
+                );
+                sqlx::query(KEEP)
+                    .bind(&output.id)
+                    .bind(owner.user_id())
+                    .bind(owner.role())
+                    .bind(&output.text)
+                    .bind(&output.voice)
+                    .bind(&output.engine)
+                    .bind(output.characters)
+                    .bind(output.frames)
+                    .bind(output.sample_rate)
+                    .bind(output.bytes)
+                    .bind(&output.sha256)
+                    .bind(&output.project_id)
+                    .bind(output.created_at)
+                    .execute(&mut *transaction)
+                    .await?;
+                audits.push(audit.clone());
+                *is_mine = true;
+            }
+            insert_audits!(&mut *transaction, &audits);
+            is_mine
+        }))
+    })
+}
+
+pub(super) use end_unmade;
+
+impl Owned<'_> {
+    /// Sets aside what a generation may use and puts it into the queue, in one transaction with
+    /// the checks.
+    ///
+    /// The queue is start-time fair (Goyal, Vin and Cheng, "Start-time fair queueing", SIGCOMM
+    /// 1996): a job starts where the user's last one ended, or where the queue is now if that is
+    /// later, and ends its length, divided by the role's weight, after that. The smallest start is
+    /// served first, so nobody waits behind another's backlog. Where nobody waits at all and the
+    /// worker has room, it begins at once.
+    ///
+    /// Whoever tells of it before it has ended calls [`super::Store::sync`] first.
+    ///
+    /// # Errors
+    /// The database failed; nothing has changed.
+    pub async fn enqueue(&self, job: &NewJob, limits: &Limits, audit: &AuditEntry) -> Result<Enqueued, StoreError> {
+        let wish = Wish { owner: self.owner.clone(), job: job.clone(), limits: *limits, audit: audit.clone() };
+        self.store.wishes.ask(self.store, wish).await
     }
 
     /// One job.
@@ -398,48 +531,14 @@ impl Owned<'_> {
         answer: &str,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
-        // An output belongs to the day on which it was asked for, even if midnight passed since.
-        const END: &str = "UPDATE jobs SET state = 'done', request = '', answer = $5, ended_at = $6, worker = NULL, \
-                           sentences_done = sentences_total WHERE id = $1 AND user_id = $2 AND state = 'running' \
-                           AND worker = $3 AND attempts = $4 RETURNING day";
-        const KEEP: &str = "INSERT INTO outputs (id, user_id, role, text, voice, engine, characters, frames, \
-                            sample_rate, bytes, sha256, project_id, created_at, is_booked) \
-                            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)";
-        let owner = self.owner.user_id();
-        Ok(in_transaction!(&self.store.writer, transaction => {
-            let day: Option<String> = sqlx::query_scalar(END)
-                .bind(&output.id)
-                .bind(owner)
-                .bind(&claimed.worker)
-                .bind(claimed.job.attempts)
-                .bind(answer)
-                .bind(audit.at)
-                .fetch_optional(&mut *transaction)
-                .await?;
-            let Some(day) = day else { return Ok(false) };
-            charge!(
-                &mut *transaction, &output.id, owner, &day, "kept", output.characters, output.milliseconds(),
-                &output.project_id, audit.at
-            );
-            sqlx::query(KEEP)
-                .bind(&output.id)
-                .bind(owner)
-                .bind(self.owner.role())
-                .bind(&output.text)
-                .bind(&output.voice)
-                .bind(&output.engine)
-                .bind(output.characters)
-                .bind(output.frames)
-                .bind(output.sample_rate)
-                .bind(output.bytes)
-                .bind(&output.sha256)
-                .bind(&output.project_id)
-                .bind(output.created_at)
-                .execute(&mut *transaction)
-                .await?;
-            insert_audit!(&mut *transaction, audit);
-            true
-        }))
+        let made = Made {
+            owner: self.owner.clone(),
+            claimed: claimed.clone(),
+            output: output.clone(),
+            answer: answer.to_owned(),
+            audit: audit.clone(),
+        };
+        self.store.made.ask(self.store, made).await
     }
 
     /// Ends a generation of this worker without an output and marks its audio for removal. What a

@@ -3,7 +3,7 @@
 use super::audit::{insert_audit, insert_audits};
 use super::control::revoke;
 use super::outputs::Owned;
-use super::{AuditEntry, RevocationRecord, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, RevocationRecord, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// How many logins of one user are listed.
 const MAX_LISTED: i64 = 200;
@@ -320,7 +320,7 @@ impl<'a> Logins<'a> {
     pub async fn forget(&self, now_ms: i64, ended_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM logins WHERE id IN \
                            (SELECT id FROM logins WHERE expires_at <= $1 OR ended_at <= $2 LIMIT $3)";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(now_ms).bind(ended_ms).bind(STEP).execute(pool).await?.rows_affected()
         }))
     }

@@ -2,7 +2,7 @@
 //! outputs for a request.
 
 use super::audit::insert_audit;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db, on_writer};
 use crate::caller::Caller;
 
 /// Marks audio for removal.
@@ -200,7 +200,7 @@ impl<'a> Owned<'a> {
     /// The database failed; the housekeeper will find the mark.
     pub async fn forget_discarded(&self, id: &str) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM discarded_blobs WHERE id = $1 AND user_id = $2";
-        on_db!(&self.store.writer, pool => {
+        on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(id).bind(self.owner.user_id()).execute(pool).await?;
         });
         Ok(())

@@ -3,7 +3,7 @@
 use super::audit::insert_audit;
 use super::outputs::Owned;
 use super::second_factors::{drop_idle_codes, renew_codes};
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// How often a passkey looks for a free slot while others of the user take it.
 const TRIES: u32 = 5;
@@ -119,7 +119,7 @@ impl<'a> Passkeys<'a> {
     ) -> Result<Option<String>, StoreError> {
         const SQL: &str = "DELETE FROM passkey_ceremonies WHERE id = $1 AND user_id = $2 AND purpose = $3 \
                            RETURNING state, expires_at";
-        let taken: Option<(String, i64)> = on_db!(&self.store.writer, pool => {
+        let taken: Option<(String, i64)> = on_writer!(&self.store.writer, pool => {
             sqlx::query_as(SQL).bind(id).bind(user_id).bind(purpose).fetch_optional(pool).await?
         });
         Ok(taken.filter(|(_, expires_at)| *expires_at > now_ms).map(|(state, _)| state))
@@ -149,7 +149,7 @@ impl<'a> Passkeys<'a> {
     /// The database failed.
     pub async fn forget(&self, now_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM passkey_ceremonies WHERE expires_at <= $1";
-        Ok(on_db!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
+        Ok(on_writer!(&self.store.writer, pool => sqlx::query(SQL).bind(now_ms).execute(pool).await?.rows_affected()))
     }
 
     /// How many challenges wait.

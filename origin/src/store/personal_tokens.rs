@@ -3,7 +3,7 @@
 use super::audit::insert_audit;
 use super::control::revoke;
 use super::outputs::Owned;
-use super::{AuditEntry, Ended, RevocationRecord, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Ended, RevocationRecord, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// How many tokens of one user hold at a time.
 const MOST_LIVE: usize = 20;
@@ -190,7 +190,7 @@ impl Store {
     /// The database failed.
     pub async fn forget_tokens(&self, now_ms: i64) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM personal_tokens WHERE expires_at <= $1";
-        on_db!(&self.writer, pool => { sqlx::query(SQL).bind(now_ms).execute(pool).await?; });
+        on_writer!(&self.writer, pool => { sqlx::query(SQL).bind(now_ms).execute(pool).await?; });
         Ok(())
     }
 }

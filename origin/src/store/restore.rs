@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, Postgres, Sqlite, Transaction};
 
 use super::audit::insert_audit;
+use super::journal::Journal;
 use super::{AuditEntry, Db, Store, StoreError, TABLES, Table, on_db};
 
 /// Tables in which a migration has put a row.
@@ -12,7 +13,7 @@ const BEGUN: [&str; 3] = ["control", "audit_head", "queue"];
 pub struct Restoring(Writing);
 
 enum Writing {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(Transaction<'static, Sqlite>, Journal),
     Postgres(Transaction<'static, Postgres>),
 }
 
@@ -38,13 +39,13 @@ impl Store {
     /// The database failed.
     pub async fn begin_restore(&self) -> Result<Restoring, StoreError> {
         let mut writing = match &self.writer {
-            Db::Sqlite(pool) => Writing::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Db::Sqlite(pool, journal) => Writing::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?, journal.clone()),
             Db::Postgres(pool) => Writing::Postgres(pool.begin().await?),
         };
         for table in BEGUN {
             let sql = format!("DELETE FROM {table}");
             let _ = match &mut writing {
-                Writing::Sqlite(writing) => {
+                Writing::Sqlite(writing, _) => {
                     sqlx::query(AssertSqlSafe(sql)).execute(&mut **writing).await?.rows_affected()
                 }
                 Writing::Postgres(writing) => {
@@ -65,7 +66,7 @@ impl Restoring {
         let (name, columns) = (table.name, table.columns().collect::<Vec<_>>());
         let listed = columns.join(", ");
         match &mut self.0 {
-            Writing::Sqlite(writing) => {
+            Writing::Sqlite(writing, _) => {
                 let members: Vec<String> =
                     columns.iter().map(|column| format!("json_extract($1, '$.{column}')")).collect();
                 let sql = format!("INSERT INTO {name} ({listed}) SELECT {}", members.join(", "));
@@ -94,12 +95,13 @@ impl Restoring {
                                        COALESCE(MAX(place), 0) + $1) FROM issued_tokens";
         const AHEAD: &str = "UPDATE control SET serial = serial + $1, changed_at = $2";
         match self.0 {
-            Writing::Sqlite(mut writing) => {
+            Writing::Sqlite(mut writing, journal) => {
                 sqlx::query(AHEAD).bind(ahead).bind(audit.at).execute(&mut *writing).await?;
                 sqlx::query("DELETE FROM sqlite_sequence WHERE name = 'issued_tokens'").execute(&mut *writing).await?;
                 sqlx::query(SQLITE_PLACES).bind(ahead).execute(&mut *writing).await?;
                 insert_audit!(&mut *writing, audit);
                 writing.commit().await?;
+                journal.sync().await?;
             }
             Writing::Postgres(mut writing) => {
                 sqlx::query(AHEAD).bind(ahead).bind(audit.at).execute(&mut *writing).await?;

@@ -3,7 +3,7 @@
 
 use super::audit::insert_audit;
 use super::outputs::Owned;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// A second factor as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -122,7 +122,7 @@ impl<'a> SecondFactors<'a> {
     pub async fn use_step(&self, user_id: &str, sealed: &str, step: i64) -> Result<bool, StoreError> {
         const SQL: &str = "UPDATE second_factors SET last_step = $1 \
                            WHERE user_id = $2 AND sealed = $3 AND confirmed_at IS NOT NULL AND last_step < $1";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(step).bind(user_id).bind(sealed).execute(pool).await?.rows_affected() == 1
         }))
     }

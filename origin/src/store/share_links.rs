@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::audit::insert_audit;
 use super::outputs::Owned;
-use super::{AuditEntry, Output, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Output, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// How often a link looks for a free slot while others of the user take it.
 const TRIES: u32 = 5;
@@ -147,7 +147,7 @@ impl<'a> ShareLinks<'a> {
     pub async fn forget(&self, now_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM share_links WHERE id IN (SELECT l.id FROM share_links l LEFT JOIN outputs o \
                            ON o.id = l.output_id WHERE l.expires_at <= $1 OR o.id IS NULL LIMIT $2)";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(now_ms).bind(STEP).execute(pool).await?.rows_affected()
         }))
     }

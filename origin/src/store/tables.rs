@@ -273,7 +273,7 @@ impl Store {
         // SQLite's snapshot begins with the first query, Postgres's too.
         const FIRST: &str = "SELECT COUNT(*) FROM control";
         let mut reading = match &self.reader {
-            Db::Sqlite(pool) => Reading::Sqlite(pool.begin().await?),
+            Db::Sqlite(pool, _) => Reading::Sqlite(pool.begin().await?),
             Db::Postgres(pool) => {
                 Reading::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
             }

@@ -83,6 +83,9 @@ contract! {
     the_queue_is_fair
     weights_share_the_engine
     no_user_runs_more_than_allowed
+    a_job_begins_at_once_where_nobody_waits
+    what_is_booked_together_is_judged_alone
+    a_backlog_that_may_not_run_hides_nobody
     a_dead_workers_job_is_taken_up
     unfinished_jobs_are_handed_back
     a_key_names_one_job

@@ -3,7 +3,7 @@
 
 use super::audit::insert_audits;
 use super::outputs::discard;
-use super::{AuditEntry, Store, StoreError, in_transaction, on_db};
+use super::{AuditEntry, Store, StoreError, in_transaction, on_db, on_writer};
 
 /// How many rows one step handles, so that no transaction is long.
 const STEP: i64 = 200;
@@ -71,7 +71,7 @@ impl<'a> Upkeep<'a> {
     /// The database failed.
     pub async fn forget(&self, discarded: &Discarded) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM discarded_blobs WHERE id = $1";
-        on_db!(&self.store.writer, pool => { sqlx::query(SQL).bind(&discarded.id).execute(pool).await?; });
+        on_writer!(&self.store.writer, pool => { sqlx::query(SQL).bind(&discarded.id).execute(pool).await?; });
         Ok(())
     }
 
@@ -82,7 +82,7 @@ impl<'a> Upkeep<'a> {
     /// The database failed.
     pub async fn forget_jobs(&self, before_ms: i64) -> Result<u64, StoreError> {
         const SQL: &str = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE ended_at < $1 LIMIT $2)";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(before_ms).bind(STEP).execute(pool).await?.rows_affected()
         }))
     }

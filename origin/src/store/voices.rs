@@ -2,7 +2,7 @@
 
 use super::audit::insert_audit;
 use super::outputs::{Owned, discard};
-use super::{AuditEntry, StoreError, in_transaction, on_db};
+use super::{AuditEntry, StoreError, in_transaction, on_db, on_writer};
 
 /// How often a voice is tried to be added while others of the same user are.
 const TRIES: usize = 3;
@@ -98,7 +98,7 @@ impl Owned<'_> {
     /// # Errors
     /// The database failed.
     pub async fn expect_recording(&self, id: &str, now_ms: i64) -> Result<(), StoreError> {
-        on_db!(&self.store.writer, pool => { discard!(pool, id, self.owner.user_id(), now_ms); });
+        on_writer!(&self.store.writer, pool => { discard!(pool, id, self.owner.user_id(), now_ms); });
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::AuditRow;
-use crate::store::{Store, StoreError, on_db};
+use crate::store::{Store, StoreError, on_db, on_writer};
 
 /// Rows with their users; parameters are the place to begin at, the time, action and request, and
 /// how many.
@@ -168,7 +168,7 @@ impl<'a> AuditTrail<'a> {
     /// The database failed.
     pub async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         const SQL: &str = "INSERT INTO audit_checkpoints (seq, at, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        on_db!(&self.store.writer, pool => {
+        on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(checkpoint.seq).bind(checkpoint.at).bind(&checkpoint.jws).execute(pool).await?;
         });
         Ok(())
@@ -200,7 +200,7 @@ impl<'a> AuditTrail<'a> {
     pub async fn forget_personal(&self, before_ms: i64, limit: i64) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE audit SET personal = NULL, salt = NULL WHERE seq IN \
                            (SELECT seq FROM audit WHERE personal IS NOT NULL AND at < $1 LIMIT $2)";
-        Ok(on_db!(&self.store.writer, pool => {
+        Ok(on_writer!(&self.store.writer, pool => {
             sqlx::query(SQL).bind(before_ms).bind(limit).execute(pool).await?.rows_affected()
         }))
     }

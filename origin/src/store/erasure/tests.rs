@@ -174,11 +174,13 @@ async fn nothing_is_left_of_a_user(store: Store) {
             characters: 1,
             day: "2026-11-23".to_owned(),
             pinned_to: None,
+            worker: None,
             lease_until: NOW_MS,
         };
         let asked = owner.audit(&crate::clock::Clock::standing(NOW_MS), "generate", "queued");
         assert_eq!(store.of(owner).enqueue(&wanted, &GENEROUS, &asked).await.unwrap(), Enqueued::Queued);
-        let claimed = store.queue().claim("worker", |_| 9, NOW_MS, NOW_MS + 999).await.unwrap().unwrap();
+        let claimed = store.queue().claim("worker", |_| 9, NOW_MS, NOW_MS + 999).await.unwrap();
+        let crate::store::Claim::Taken(claimed) = claimed else { panic!("{claimed:?}") };
         let output = Output {
             id: id.to_owned(),
             text: "words of zoe".to_owned(),

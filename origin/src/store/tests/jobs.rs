@@ -8,6 +8,7 @@ use super::*;
 const LEASE_MS: i64 = 30_000;
 
 pub(in crate::store) const GENEROUS: Limits = Limits {
+    running: 1000,
     live: 1000,
     characters: 100_000,
     generations: 10_000,
@@ -30,6 +31,7 @@ fn wanted(id: &str, characters: i64) -> NewJob {
         characters,
         day: TODAY.to_owned(),
         pinned_to: None,
+        worker: None,
         lease_until: NOW_MS + LEASE_MS,
     }
 }
@@ -39,7 +41,10 @@ async fn enqueue(store: &Store, owner: &Caller, job: NewJob) {
 }
 
 async fn claim_at_most(store: &Store, most: i64) -> Option<Claimed> {
-    store.queue().claim("worker", |_| most, NOW_MS, NOW_MS + LEASE_MS).await.unwrap()
+    match store.queue().claim("worker", |_| most, NOW_MS, NOW_MS + LEASE_MS).await.unwrap() {
+        Claim::Taken(claimed) => Some(*claimed),
+        Claim::NoneMay | Claim::NoneWaits => None,
+    }
 }
 
 async fn claim(store: &Store) -> Claimed {
@@ -164,7 +169,7 @@ pub(super) async fn what_was_heard_is_charged(store: Store) {
     enqueue(&store, &ada, NewJob { pinned_to: Some("worker".to_owned()), ..wanted("one", 50) }).await;
     // Only the origin that its client listens at may have it.
     let other = store.queue().claim("other", |_| 9, NOW_MS, NOW_MS + LEASE_MS).await.unwrap();
-    assert!(other.is_none());
+    assert_eq!(other, Claim::NoneWaits);
     let claimed = claim(&store).await;
     let cut = Failure { code: "conflict", ..FAILURE };
     assert!(
@@ -392,4 +397,74 @@ pub(super) async fn a_day_begins_where_the_user_is(store: Store) {
         assert_eq!(store.of(&ada).time_zone().await.unwrap().as_deref(), Some(zone));
     }
     assert_eq!(store.of(&bob).time_zone().await.unwrap(), None);
+}
+
+pub(super) async fn a_job_begins_at_once_where_nobody_waits(store: Store) {
+    let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
+    let with_room = |id: &str| NewJob { worker: Some("worker".to_owned()), ..wanted(id, 5) };
+    let said = async |owner: &Caller, id: &str, limits: Limits| {
+        store.of(owner).enqueue(&with_room(id), &limits, &entry()).await.unwrap()
+    };
+    let one = Limits { running: 1, queue_length: 1, ..GENEROUS };
+    let Enqueued::Begun(begun) = said(&ada, "one", Limits { queue_length: 0, ..one }).await else { panic!("it waits") };
+    let job = store.of(&ada).job("one").await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts, job.started_at), ("running", 1, Some(NOW_MS)));
+    assert_eq!((&job, begun.worker.as_str(), begun.caller().user_id()), (&begun.job, "worker", "ada"));
+    // As many run as may.
+    assert_eq!(said(&ada, "two", one).await, Enqueued::Queued);
+    // Nobody overtakes whoever waits.
+    assert_eq!(said(&bob, "three", Limits { queue_length: 2, ..one }).await, Enqueued::Queued);
+    assert_eq!(said(&bob, "four", Limits { queue_length: 2, ..one }).await, Enqueued::QueueFull);
+    assert!(complete(&store, &begun).await);
+    assert_eq!(claim_at_most(&store, 1).await.unwrap().job.id, "three");
+    assert_eq!(claim_at_most(&store, 1).await.unwrap().job.id, "two");
+    assert_eq!(mistakes(&store).await, []);
+}
+
+pub(super) async fn what_is_booked_together_is_judged_alone(store: Store) {
+    let mut claimed = Vec::new();
+    for number in 0..40 {
+        let owner = caller(&format!("user-{}", number % 7), "free");
+        enqueue(&store, &owner, wanted(&format!("job-{number:02}"), 5)).await;
+        claimed.push(claim(&store).await);
+    }
+    // One has lost its job, and of one there is an output already, which cannot be.
+    claimed[11].worker = "another".to_owned();
+    let sql = "INSERT INTO outputs SELECT id, user_id, role, 'x', 'x', 'x', 1, 1, 1, 1, 'x', NULL, 1, 1 FROM jobs \
+               WHERE id = 'job-22'";
+    on_db!(&store.writer, pool => { sqlx::query(sql).execute(pool).await.unwrap(); });
+    let booked = claimed.iter().map(|claimed| {
+        let output = output(&claimed.job.id, 5);
+        let store = store.clone();
+        async move { store.of(claimed.caller()).complete(claimed, &output, "{}", &entry()).await }
+    });
+    let booked = futures::future::join_all(booked).await;
+    for (number, result) in booked.into_iter().enumerate() {
+        match number {
+            11 => assert!(!result.unwrap()),
+            22 => assert!(matches!(result, Err(StoreError::Conflict)), "{result:?}"),
+            _ => assert!(result.unwrap(), "{number}"),
+        }
+    }
+    let audited = store.audited(entry().action, entry().result).await.len();
+    assert_eq!(audited, 38);
+}
+
+pub(super) async fn a_backlog_that_may_not_run_hides_nobody(store: Store) {
+    let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
+    let heavy = Limits { weight: 1000, ..GENEROUS };
+    for number in 0..100 {
+        let job = wanted(&format!("a{number:03}"), 1);
+        assert_eq!(store.of(&ada).enqueue(&job, &heavy, &entry()).await.unwrap(), Enqueued::Queued);
+    }
+    assert_eq!(claim_at_most(&store, 1).await.unwrap().job.id, "a000");
+    // So that bob's comes after all of ada's.
+    on_db!(&store.writer, pool => {
+        sqlx::query("UPDATE queue SET virtual_time = 1000000").execute(pool).await.unwrap();
+    });
+    enqueue(&store, &bob, wanted("b", 1)).await;
+    assert_eq!(claim_at_most(&store, 1).await.unwrap().job.id, "b");
+    let none = store.queue().claim("worker", |_| 1, NOW_MS, NOW_MS + LEASE_MS).await.unwrap();
+    assert_eq!(none, Claim::NoneMay);
+    assert_eq!(claim_at_most(&store, 2).await.unwrap().job.id, "a001");
 }
