@@ -2,6 +2,7 @@
 
 mod accounts;
 mod adapters;
+mod bombs;
 mod bypass;
 mod clients;
 mod confusion;
