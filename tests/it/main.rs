@@ -37,6 +37,7 @@ mod services;
 mod shadow;
 mod streaming;
 mod times;
+mod traversal;
 mod under_way;
 mod voices;
 mod waiting;
