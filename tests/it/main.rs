@@ -35,6 +35,7 @@ mod refusal;
 mod roles;
 mod services;
 mod shadow;
+mod shares;
 mod streaming;
 mod times;
 mod traversal;
