@@ -76,7 +76,7 @@ fn guess(number: usize, link: &Link) -> String {
         },
         _ => random,
     };
-    format!("/s/{guess}{}", if number % 3 == 0 { "/audio" } else { "" })
+    format!("/s/{guess}{}", if number.is_multiple_of(3) { "/audio" } else { "" })
 }
 
 /// Guesses so often; how many answers were of which status: not there, told to wait, anything else.
