@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::scripted::eventually;
-use tests::stub_engine::{Options, StubEngine};
+use tests::scripted::{eventually, within};
+use tests::stub_engine::{Mode, Options, StubEngine};
 use tests::world::{User, World, roomy};
 
-/// How long a generation takes; there is one at a time, so whoever is next has to be chosen.
-const COST: Duration = Duration::from_millis(100);
-
-async fn start(folder: &std::path::Path) -> (World, StubEngine) {
-    let stub = StubEngine::start_with(Options { cost: COST, ..Options::default() }).await.unwrap();
+/// A world whose engine takes so long for a generation, one at a time, so that whoever is next has to be chosen.
+async fn start(folder: &std::path::Path, cost: Duration) -> (World, StubEngine) {
+    let stub = StubEngine::start_with(Options { cost, ..Options::default() }).await.unwrap();
     let voice = folder.join("voice.wav");
     std::fs::write(&voice, crate::engines::sample()).unwrap();
     let toml = format!(
@@ -49,8 +47,9 @@ fn served(stub: &StubEngine) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_behind_a_thousand_of_somebody_else() {
+    const COST: Duration = Duration::from_millis(100);
     let folder = tempfile::tempdir().unwrap();
-    let (world, stub) = start(folder.path()).await;
+    let (world, stub) = start(folder.path(), COST).await;
     let (ada, bob) = (world.user("ada").await, world.user("bob").await);
     queue(&world, &ada, "ada", 1000).await;
     for round in 1..=3 {
@@ -81,15 +80,26 @@ async fn nobody_waits_behind_a_thousand_of_somebody_else() {
 async fn eight_equal_users_get_the_same() {
     const USERS: usize = 8;
     let folder = tempfile::tempdir().unwrap();
-    let (world, stub) = start(folder.path()).await;
-    // Whoever comes first has the most.
+    let (world, stub) = start(folder.path(), Duration::from_millis(30)).await;
+    let warden = world.user("warden").await;
+    let mut users = Vec::new();
     for number in 0..USERS {
-        let user = world.user(&format!("user{number}")).await;
-        queue(&world, &user, &format!("user{number}"), 40 - 3 * number).await;
+        users.push(world.user(&format!("user{number}")).await);
+    }
+    // Somebody holds the engine until all are there; whoever comes first has the most.
+    stub.fail_with(Mode::HangBeforeFirstByte);
+    queue(&world, &warden, "warden", 1).await;
+    eventually("the engine is held", async || stub.counters().running == 1).await;
+    stub.fail_with(Mode::Work);
+    for (number, user) in users.iter().enumerate() {
+        queue(&world, user, &format!("user{number}"), 34 - 3 * number).await;
     }
     let before = served(&stub).len();
+    let jobs: Value = world.get_as(&warden, "/api/jobs").await.json().await.unwrap();
+    let held = format!("/api/jobs/{}", jobs["jobs"][0]["id"].as_str().unwrap());
+    assert_eq!(world.delete_as(&warden, &held).await.status(), StatusCode::NO_CONTENT);
     let rounds = 10;
-    eventually("ten rounds", async || served(&stub).len() >= before + rounds * USERS).await;
+    within(Duration::from_secs(60), "ten rounds", async || served(&stub).len() >= before + rounds * USERS).await;
     let order = &served(&stub)[before..before + rounds * USERS];
     let mut got: BTreeMap<&str, f64> = BTreeMap::new();
     order.iter().for_each(|name| *got.entry(name).or_default() += 1.0);
