@@ -193,9 +193,31 @@ impl Origin {
             }
             assert_eq!(listed, made.len(), "{user} has duplicates");
         }
-        let verified = self.command().args(["books", "verify"]).output().unwrap();
-        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+        for kept in ["books", "audit"] {
+            let verified = self.command().args([kept, "verify"]).output().unwrap();
+            assert!(verified.status.success(), "{kept}: {}", String::from_utf8_lossy(&verified.stdout));
+        }
+        self.assert_audited(acknowledged);
         assert_eq!(left_over(&self.data().join("blobs/staging")), 0, "half-written audio is left");
+    }
+
+    /// The audit has the end of every acknowledged output once, and of no other.
+    fn assert_audited(&self, acknowledged: &Acknowledged) {
+        let exported = self.command().args(["audit", "export", "--action", "generate"]).output().unwrap();
+        assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+        let mut audited = Vec::new();
+        for line in String::from_utf8(exported.stdout).unwrap().lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            if row["result"] == "ok" {
+                audited.push(row["object"].as_str().unwrap().to_owned());
+            }
+        }
+        audited.sort();
+        let answers = acknowledged.values().flatten().map(|(_, _, answer)| answer);
+        let id = |answer: &Vec<u8>| serde_json::from_slice::<Value>(answer).unwrap()["id"].as_str().unwrap().to_owned();
+        let mut ids: Vec<String> = answers.map(id).collect();
+        ids.sort();
+        assert_eq!(audited, ids, "audited and acknowledged");
     }
 }
 
