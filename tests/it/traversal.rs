@@ -102,7 +102,8 @@ impl Scene {
 
     fn look_at(&self, place: &Place, text: &str, answer: &Answer) {
         let what = || format!("{}: {text:?} is answered {} {:?}", place.name, answer.status, answer.headers);
-        assert!((200..500).contains(&answer.status), "{}", what());
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!((200..500).contains(&answer.status), "{} {body}\n{}", what(), self.world.origin.log());
         for secret in &self.guarded {
             assert!(!holds(&answer.body, secret), "{} with what is guarded", what());
         }

@@ -62,10 +62,11 @@ pub(super) fn places(user: &User, output: &str, recording: Vec<u8>) -> Vec<Place
         let (asks, target) = (asks.clone(), target.replace("<id>", output));
         places.push(Place::new(format!("{method} {target}"), move |text| asks(method, &target.replace("{}", text))));
     }
+    for name in ["range", "if-range", "if-none-match"] {
+        let (asks, target) = (asks.clone(), format!("/download/{output}"));
+        places.push(Place::new(format!("{name} of a download"), move |text| asks("GET", &target).header(name, text)));
+    }
     for name in [
-        "range",
-        "if-range",
-        "if-none-match",
         "x-request-id",
         "traceparent",
         "origin",
@@ -77,8 +78,8 @@ pub(super) fn places(user: &User, output: &str, recording: Vec<u8>) -> Vec<Place
         "x-accel-redirect",
         "x-sendfile",
     ] {
-        let (asks, target) = (asks.clone(), format!("/download/{output}"));
-        places.push(Place::new(format!("{name} of a download"), move |text| asks("GET", &target).header(name, text)));
+        let (asks, target) = (asks.clone(), format!("/api/outputs/{output}"));
+        places.push(Place::new(name, move |text| asks("GET", &target).header(name, text)));
     }
     let own = asks.clone();
     let target = format!("/download/{output}");
