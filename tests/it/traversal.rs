@@ -152,7 +152,7 @@ async fn twenty_thousand_names_lead_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a quarter of an hour: scripts/attack paths"]
+#[ignore = "takes half an hour: scripts/attack paths"]
 async fn every_name_leads_nowhere_from_every_place() {
     let mut scene = Scene::start().await;
     let spellings = scene.spellings();
