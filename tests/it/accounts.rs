@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::scripted::eventually;
-use tests::world::{User, World};
+use tests::world::World;
 
 #[tokio::test]
 async fn wrong_passwords_and_bad_names_are_refused() {

@@ -129,7 +129,7 @@ fn status_line(world: &World, node: &str) -> String {
 }
 
 /// What gives a process a clock of its own; see clock.c.
-fn clock_library(folder: &Path) -> PathBuf {
+pub(crate) fn clock_library(folder: &Path) -> PathBuf {
     let source = workspace().join("tests/it/times/clock.c");
     let library = folder.join("clock.so");
     let mut compiler = std::process::Command::new("cc");
@@ -138,8 +138,8 @@ fn clock_library(folder: &Path) -> PathBuf {
     library
 }
 
-/// Sets the clock of an edge, and nobody else's.
-fn set_clock(file: &Path, offset: &str) {
+/// Sets the clock of a process that reads this file, and nobody else's.
+pub(crate) fn set_clock(file: &Path, offset: &str) {
     tests::world::write_whole(file, offset.as_bytes());
 }
 
