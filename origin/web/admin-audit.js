@@ -8,6 +8,7 @@ import { t } from "./i18n.js";
 import { PagedList } from "./paged-list.js";
 import { Panel } from "./panel.js";
 import { addressOf, correct } from "./route.js";
+import { save } from "./save.js";
 
 export function makeAuditPanel({ onProblem }) {
   const panel = new Panel("admin_audit", onProblem);
@@ -15,7 +16,7 @@ export function makeAuditPanel({ onProblem }) {
   const since = input("audit-since", "datetime-local");
   const fields = { user: input("audit-user"), action: input("audit-action"), request_id: input("audit-request") };
   const search = make("button.primary", { type: "submit", i18n: "search", test: "audit-search" });
-  const save = button("secondary", "audit_export", "audit-export", exportAll);
+  const take = button("secondary", "audit_export", "audit-export", exportAll);
   const form = make(
     "form.card",
     { on: { submit: find } },
@@ -27,7 +28,7 @@ export function makeAuditPanel({ onProblem }) {
       field("audit_action", fields.action),
       field("audit_request", fields.request_id),
     ),
-    make("div.card-buttons", {}, save, search),
+    make("div.card-buttons", {}, take, search),
   );
   const list = new PagedList({ load, item, empty: "audit_empty", test: "audit", onProblem });
   let wanted = {};
@@ -53,13 +54,10 @@ export function makeAuditPanel({ onProblem }) {
   function exportAll() {
     panel.act(
       async () => {
-        const url = URL.createObjectURL(await api.exportAudit(read()));
-        make("a", { href: url, download: `audit-${new Date().toISOString().slice(0, 10)}.jsonl` }).click();
-        // The browser has begun by then.
-        setTimeout(() => URL.revokeObjectURL(url), 60_000);
+        save(await api.exportAudit(read()), `audit-${new Date().toISOString().slice(0, 10)}.jsonl`);
         announce(t("audit_exported"));
       },
-      { pressed: save },
+      { pressed: take },
     );
   }
 

@@ -157,6 +157,13 @@ export function outputs(before, q) {
   return read(`/api/outputs?${query}`);
 }
 
+/** Recordings as one archive: `{blob, name}`. */
+export const archive = (ids) =>
+  patiently(() => exchange("/api/outputs/zip", carrying("POST", { ids }), exportTimeoutMs, async (response) => ({
+    blob: await response.blob(),
+    name: /filename="([^"]*)"/.exec(response.headers.get("content-disposition"))?.[1] ?? "",
+  })));
+
 /** Asks for one byte of a recording, to learn why an audio element could not play it. */
 export const probeAudio = (id) => read(audioPath(id), { range: "bytes=0-0" });
 
@@ -180,13 +187,14 @@ async function patiently(request) {
 }
 
 export function send(method, path, body, headers = {}) {
-  const options = { method, headers };
-  if (body !== undefined) {
-    options.headers = { "content-type": "application/json", ...headers };
-    options.body = JSON.stringify(body);
-  }
-  return exchange(path, options, usualTimeoutMs);
+  return exchange(path, body === undefined ? { method, headers } : carrying(method, body, headers), usualTimeoutMs);
 }
+
+const carrying = (method, body, headers) => ({
+  method,
+  headers: { "content-type": "application/json", ...headers },
+  body: JSON.stringify(body),
+});
 
 /** What comes back, whole, to be kept as a file. */
 export const fetchBlob = (path, headers) => exchange(path, { headers }, exportTimeoutMs, (response) => response.blob());

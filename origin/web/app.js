@@ -1,7 +1,7 @@
 // The page of cosygate: which view is shown, and what each part tells the others.
 //
 //   entry    log in or register      compose  text in, speech out
-//   usage    the day's allowance     history  one's own recordings
+//   usage    the day's allowance     history  one's own recordings; selection: those that are ticked
 //   logins   where one is logged in
 //   shares   links to one's own recordings
 //   voices   one's own voices

@@ -1,10 +1,12 @@
-// One's own recordings, newest first: play, download, use again, delete.
+// One's own recordings, newest first: play, download, use again, delete. What is ticked of them is
+// in selection.js.
 
 import * as api from "./api.js";
 import { announce, clearAlert } from "./alert.js";
 import { duration, fullMoment, moment } from "./format.js";
 import { onLanguageChange, t, translate } from "./i18n.js";
 import * as player from "./player.js";
+import { clearSelection, isSelected, renderSelection, select, startSelection } from "./selection.js";
 
 const list = document.getElementById("history-list");
 const title = document.getElementById("history-title");
@@ -43,6 +45,7 @@ export function startHistory(given) {
   });
   document.getElementById("delete-cancel").addEventListener("click", () => dialog.close());
   confirmDelete.addEventListener("click", removeDoomed);
+  startSelection({ shownIds, onChanged: renderHistory, onProblem: handlers.onProblem });
   onLanguageChange(renderHistory);
 }
 
@@ -65,6 +68,7 @@ export function clearHistory() {
   search.value = "";
   query = "";
   emptyList();
+  clearSelection();
 }
 
 function emptyList() {
@@ -95,9 +99,12 @@ export function addToHistory(entry) {
 /** Writes every text that depends on the language or on the names of the voices. */
 export function renderHistory() {
   for (const item of entries.keys()) renderItem(item);
+  renderSelection();
   empty.textContent = t(query ? "history_none" : "history_empty");
   empty.hidden = !loaded || entries.size > 0;
 }
+
+const shownIds = () => [...entries.values()].map((entry) => entry.id);
 
 async function showMore() {
   more.disabled = true;
@@ -116,7 +123,7 @@ async function showMore() {
 }
 
 function append(page) {
-  const known = new Set([...entries.values()].map((entry) => entry.id));
+  const known = new Set(shownIds());
   const items = page.outputs.filter((entry) => !known.has(entry.id)).map(itemOf);
   list.append(...items);
   next = page.next;
@@ -136,6 +143,7 @@ function itemOf(entry) {
   spoken.textContent = entry.text;
   part("download").href = api.downloadPath(entry.id);
   part("play").addEventListener("click", () => togglePlay(item));
+  part("select").addEventListener("change", (event) => select(entry.id, event.target.checked));
   part("use-again").addEventListener("click", () => handlers.onUseAgain(entry));
   part("share").addEventListener("click", () => handlers.onShare(entry));
   part("delete").addEventListener("click", () => askToDelete(item));
@@ -189,6 +197,7 @@ async function removeDoomed() {
     const neighbour = item.nextElementSibling ?? item.previousElementSibling;
     dialog.close();
     discard(item);
+    select(id, false);
     renderHistory();
     (neighbour?.querySelector("[data-test=delete]") ?? title).focus();
     announce(t("deleted"));
@@ -203,6 +212,7 @@ async function removeDoomed() {
 
 function renderItem(item) {
   const entry = entries.get(item);
+  const box = item.querySelector("[data-test=select]");
   const created = new Date(entry.created_at);
   const time = item.querySelector("time");
   translate(item);
@@ -211,18 +221,23 @@ function renderItem(item) {
   time.textContent = moment(created);
   time.title = fullMoment(created);
   time.dateTime = entry.created_at;
+  box.checked = isSelected(entry.id);
+  box.setAttribute("aria-label", t("select", { text: labelOf(entry) }));
   renderPlay(item);
   renderExpand(item);
+}
+
+function labelOf({ text }) {
+  const letters = [...text];
+  return letters.length > labelCharacters ? `${letters.slice(0, labelCharacters).join("")}…` : text;
 }
 
 function renderPlay(item) {
   const entry = entries.get(item);
   if (!entry) return;
   const playing = !item.querySelector("audio").paused;
-  const letters = [...entry.text];
-  const text = letters.length > labelCharacters ? `${letters.slice(0, labelCharacters).join("")}…` : entry.text;
   item.classList.toggle("playing", playing);
-  item.querySelector("[data-test=play]").setAttribute("aria-label", t(playing ? "pause" : "play", { text }));
+  item.querySelector("[data-test=play]").setAttribute("aria-label", t(playing ? "pause" : "play", { text: labelOf(entry) }));
 }
 
 function renderExpand(item) {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tests::process::{artefact, workspace};
 use tests::world::World;
@@ -73,4 +74,36 @@ async fn the_node_library_speaks_and_fails_as_it_should() {
     assert_eq!(said["voice"], json!(["BadRequestError", 400, "request_invalid"]));
     assert_eq!(said["model"], json!(["NotFoundError", 404, "not_found"]));
     assert_eq!(said["stranger"], json!(["AuthenticationError", 401]));
+}
+
+/// It lists voices and models without its key, and speaks with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_webui_speaks_whoever_it_says_is_there() {
+    let world = World::start().await;
+    let (ada, bob) = (world.user("ada").await, world.user("bob").await);
+    let made = world.post_as(&ada, "/api/tokens", json!({"name": "open-webui", "scopes": ["speech"]})).await;
+    let key = made.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    for (path, list) in [("/v1/audio/voices", "voices"), ("/v1/models", "data")] {
+        assert_eq!(world.get(path).await.status(), 401);
+        let listed: Value =
+            world.request(Method::GET, path).bearer_auth(&key).send().await.unwrap().json().await.unwrap();
+        assert!(listed[list][0]["id"].is_string(), "{listed}");
+    }
+    let spoken = world
+        .request(Method::POST, "/v1/audio/speech")
+        .bearer_auth(&key)
+        .header("X-OpenWebUI-User-Name", "bob")
+        .header("X-OpenWebUI-User-Id", &bob.id)
+        .header("X-OpenWebUI-User-Email", "bob@example.com")
+        .header("X-OpenWebUI-User-Role", "admin")
+        .json(&json!({"input": "Hello, world.", "voice": "alloy", "model": "tts-1", "response_format": "mp3"}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!((spoken.status().as_u16(), &spoken.headers()["content-type"]), (200, &"audio/mpeg".parse().unwrap()));
+    assert!(spoken.bytes().await.unwrap().starts_with(&[0xFF, 0xF3]));
+    for (user, count) in [(&ada, 1), (&bob, 0)] {
+        let history: Value = world.get_as(user, "/api/outputs").await.json().await.unwrap();
+        assert_eq!(history["outputs"].as_array().unwrap().len(), count, "{history}");
+    }
 }

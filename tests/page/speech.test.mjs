@@ -6,7 +6,8 @@ import { readFile } from "node:fs/promises";
 import { before, test } from "node:test";
 
 import {
-  assertNothingLeft, base, focused, hook, itemOf, known, open, openPage, register, requests, scrollsSideways, smallTargets, someone,
+  assertNothingLeft, base, focused, hasText, hook, itemOf, known, namelessControls, open, openPage, register, requests,
+  scrollsSideways, smallTargets, someone,
 } from "./harness.mjs";
 
 const sentence = `你好, world. 第 ${randomBytes(3).toString("hex")} 句。`;
@@ -225,13 +226,138 @@ test("the count is in characters, and too many are not sent", async () => {
   assert.equal(await hook(page, "text").getAttribute("aria-invalid"), "false");
 });
 
+const second = `Another one. ${randomBytes(3).toString("hex")}`;
+const zipPath = "**/api/outputs/zip";
+
+/** What an archive says of its files at its end: `[name, size]`. */
+function filesIn(bytes) {
+  const files = [];
+  for (let at = bytes.indexOf("PK\x01\x02"); at >= 0; at = bytes.indexOf("PK\x01\x02", at + 1)) {
+    const name = bytes.subarray(at + 46, at + 46 + bytes.readUInt16LE(at + 28)).toString();
+    files.push([name, bytes.readUInt32LE(at + 24)]);
+  }
+  return files.toSorted();
+}
+
+/** It holds all that is shown. */
+async function assertArchive(download) {
+  assert.equal(await download.failure(), null);
+  assert.equal(download.suggestedFilename(), "cosygate.zip");
+  const links = await hook(hook(page, "history-item"), "download").evaluateAll((all) => all.map((link) => link.pathname));
+  const names = links.map((path) => path.replace("/download/", "cosygate-") + ".wav");
+  const files = filesIn(await readFile(await download.path()));
+  assert.deepEqual(files.map(([name]) => name), [...names, "outputs.jsonl"].toSorted());
+  for (const [name, size] of files) assert.ok(size > (name.endsWith(".wav") ? 10_000 : 100), `${name}: ${size} bytes`);
+}
+
+test("several recordings are taken along as one archive", async () => {
+  await speak(second, () => hook(page, "generate").click());
+  await itemOf(page, "history-item", second).waitFor();
+  assert.deepEqual(await namelessControls(page), []);
+  assert.equal(await hook(page, "selection-download").isDisabled(), true);
+  for (const text of [sentence, second]) await hook(itemOf(page, "history-item", text), "select").check();
+  await hasText(page, "selection-count", "Selected: 2");
+  assert.equal(await hook(page, "select-all").isChecked(), true);
+  await assertArchive(await downloadBy(hook(page, "selection-download")));
+  await hasText(page, "selection-count", "Selected: 2");
+});
+
+test("a selection outlasts a search", async () => {
+  await hook(page, "history-search").fill(second);
+  await itemOf(page, "history-item", sentence).waitFor({ state: "detached" });
+  await itemOf(page, "history-item", second).waitFor();
+  await hasText(page, "selection-count", "Selected: 2");
+  await hook(page, "select-all").uncheck();
+  await hasText(page, "selection-count", "Selected: 1");
+  await hook(page, "history-search").fill("");
+  await itemOf(page, "history-item", sentence).waitFor();
+  assert.equal(await hook(itemOf(page, "history-item", sentence), "select").isChecked(), true);
+  assert.equal(await hook(itemOf(page, "history-item", second), "select").isChecked(), false);
+  assert.equal(await hook(page, "select-all").evaluate((box) => box.indeterminate), true);
+  await hook(page, "select-none").click();
+  await hasText(page, "selection-count", "Selected: 0");
+  assert.equal(await focused(page), "select-all");
+});
+
+test("the keyboard alone selects and downloads", async () => {
+  await hook(itemOf(page, "history-item", sentence), "play").focus();
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(page), "select");
+  await page.keyboard.press("Space");
+  await hasText(page, "selection-count", "Selected: 1");
+  await hook(page, "select-all").focus();
+  await page.keyboard.press("Space");
+  await hasText(page, "selection-count", "Selected: 2");
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(page), "select-none");
+  await page.keyboard.press("Tab");
+  assert.equal(await focused(page), "selection-download");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.keyboard.press("Enter")]);
+  await assertArchive(download);
+  await page.locator('[data-test="selection-download"]:focus').waitFor();
+});
+
+test("what goes wrong with an archive is said, and nothing is lost by it", async () => {
+  const problem = (status, code, headers = {}) => (route) =>
+    route.fulfill({ status, headers, contentType: "application/problem+json", body: JSON.stringify({ status, code, detail: `The ${code} of this test.` }) });
+  for (const [answer, said] of [
+    [problem(404, "not_found"), "is gone"],
+    [problem(429, "rate_limited", { "retry-after": "60" }), "rate_limited of this test"],
+    [problem(503, "overloaded", { "retry-after": "60" }), "overloaded of this test"],
+    [(route) => route.abort(), "cannot be reached"],
+  ]) {
+    await page.route(zipPath, answer);
+    await hook(page, "selection-download").click();
+    await hasText(page, "alert", said);
+    await hook(page, "selection-download").and(page.locator(":enabled")).waitFor();
+    await hasText(page, "selection-count", "Selected: 2");
+    await page.unroute(zipPath);
+  }
+  await page.route(zipPath, problem(429, "rate_limited", { "retry-after": "1" }), { times: 1 });
+  await assertArchive(await downloadBy(hook(page, "selection-download")));
+  assert.equal(await hook(page, "alert").innerText(), "");
+});
+
+test("a deleted recording is selected no more", async () => {
+  await hook(itemOf(page, "history-item", second), "delete").click();
+  await hook(page, "confirm-delete").click();
+  await hasText(page, "selection-count", "Selected: 1");
+  await assertArchive(await downloadBy(hook(page, "selection-download")));
+});
+
+test("a selection outlasts a further page, and too many are not sent", async () => {
+  // The server is played here: so long a history takes too long to make.
+  const entry = { text: "Word.", voice: "robot", seconds: 1, created_at: "2026-11-23T12:00:00Z" };
+  const ids = Array.from({ length: 120 }, (_, at) => `01ARZ3NDEKTSV4RRFFQ69${String(999 - at).padStart(5, "0")}`);
+  await page.route("**/api/outputs?*", (route) => {
+    const from = ids.indexOf(new URL(route.request().url()).searchParams.get("before")) + 1;
+    const outputs = ids.slice(from, from + 60).map((id) => ({ ...entry, id }));
+    return route.fulfill({ json: { outputs, next: from === 0 ? outputs.at(-1).id : null } });
+  });
+  await page.reload();
+  await hook(page, "select-all").check();
+  await hasText(page, "selection-count", "Selected: 60");
+  await hook(page, "more").click();
+  await page.waitForFunction(() => document.querySelectorAll('[data-test="history-item"]').length === 120);
+  await hasText(page, "selection-count", "Selected: 60");
+  assert.equal(await hook(page, "select-all").evaluate((box) => box.indeterminate), true);
+  assert.equal(await hook(page, "selection-download").isEnabled(), true);
+  await hook(page, "select-all").check();
+  await hasText(page, "selection-count", "at most 100; deselect 20");
+  assert.equal(await hook(page, "selection-download").isDisabled(), true);
+  await page.unroute("**/api/outputs?*");
+  await page.reload();
+  await itemOf(page, "history-item", sentence).waitFor();
+});
+
 test("a phone shows everything without scrolling sideways", async () => {
   const pocket = await open({
     viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, storageState: await desk.storageState(),
   });
   const phone = await pocket.newPage();
   await phone.goto(base.href);
-  await itemOf(phone, "history-item", sentence).waitFor();
+  await hook(itemOf(phone, "history-item", sentence), "select").check();
+  await hook(phone, "select-none").waitFor();
   assert.equal(await scrollsSideways(phone), false);
   assert.deepEqual(await smallTargets(phone), [], "targets below 44 pixels");
   await pocket.close();
