@@ -41,13 +41,15 @@ pub struct Stored {
     pub sha256: String,
 }
 
-/// A file that is removed when nobody wants it any more.
+/// A file that is removed when nobody wants it any more; without a name, none.
 struct Leftover(PathBuf);
 
 impl Drop for Leftover {
     fn drop(&mut self) {
-        // What stays behind here is removed with the mark of its output.
-        let _ = std::fs::remove_file(&self.0);
+        if !self.0.as_os_str().is_empty() {
+            // What stays behind here is removed with the mark of its output.
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }
 
@@ -90,7 +92,7 @@ impl Staged {
     /// # Errors
     /// [`BlobError::Full`], no audio, too much for a WAV file, or the disk failed. There is no file then.
     pub async fn finish(self, sample_rate: u32) -> Result<Stored, BlobError> {
-        let Self { open, path, target, pcm_bytes, .. } = self;
+        let Self { open, mut path, target, pcm_bytes, .. } = self;
         let Open { file, .. } = open.ok_or_else(|| io::Error::other("no audio"))?;
         let mut file = file.into_std().await;
         let stored = blocking(move || {
@@ -106,8 +108,8 @@ impl Staged {
             if bytes != header.len() as u64 + pcm_bytes {
                 return Err(io::Error::other("the file has another length than was written"));
             }
-            make_folder(&target)?;
-            std::fs::rename(&path.0, &target)?;
+            in_folder(&target, || std::fs::rename(&path.0, &target))?;
+            path.0.clear();
             sync_folder(&target)?;
             Ok(Stored { bytes, pcm_bytes, sha256 })
         });
@@ -118,24 +120,31 @@ impl Staged {
 /// Makes the file with its first audio, and removes what earlier attempts left; returns it for who
 /// writes and for who reads.
 fn open(path: &Path, earlier: &[PathBuf], pcm: &[u8]) -> io::Result<(File, File)> {
-    make_folder(path)?;
     for left in earlier {
         match std::fs::remove_file(left) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(PRIVATE).open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).mode(PRIVATE);
+    let mut file = in_folder(path, || options.open(path))?;
     // The length is known at the end; until then there is room for the header.
     file.write_all(&[0; wav::HEADER_BYTES])?;
     file.write_all(pcm)?;
-    Ok((file, File::open(path)?))
+    let reader = file.try_clone()?;
+    Ok((file, reader))
 }
 
-fn make_folder(file: &Path) -> io::Result<()> {
-    match file.parent() {
-        Some(folder) if !folder.is_dir() => DirBuilder::new().recursive(true).mode(0o700).create(folder),
-        _ => Ok(()),
+/// Does what fails where the folder of the file is not there yet, and makes the folder then.
+fn in_folder<T>(file: &Path, act: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match act() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = file.parent().ok_or(error)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            act()
+        }
+        done => done,
     }
 }
 

@@ -351,12 +351,16 @@ macro_rules! enqueue_one {
 pub(super) fn enqueue(store: Store, wishes: Arc<[Wish]>) -> BoxFuture<'static, Result<Vec<Enqueued>, StoreError>> {
     // Holding the one row of the queue makes all who add and take wait for each other on Postgres;
     // SQLite has one writer anyway.
-    const LOCK: &str = "UPDATE queue SET virtual_time = virtual_time RETURNING virtual_time";
+    const LOCK: &str = "UPDATE queue SET virtual_time = virtual_time";
+    const TIME: &str = "SELECT virtual_time FROM queue";
     Box::pin(async move {
         // Nobody was told of any of them yet.
         Ok(in_passing!(&store.writer, transaction => {
-            let mut now: i64 = sqlx::query_scalar(LOCK).fetch_one(&mut *transaction).await?;
-            let before = now;
+            if !store.is_exclusive() {
+                sqlx::query(LOCK).execute(&mut *transaction).await?;
+            }
+            let before: i64 = sqlx::query_scalar(TIME).fetch_one(&mut *transaction).await?;
+            let mut now = before;
             let mut outcomes = Vec::new();
             for wish in wishes.iter() {
                 outcomes.push(enqueue_one!(&mut *transaction, wish, now));
