@@ -8,18 +8,17 @@
 //!                └─────────────────► cancelled
 //! ```
 
-use std::sync::Arc;
+/// Booking.
+mod made;
+/// Adding.
+mod wish;
 
-use futures::future::BoxFuture;
-
-use super::audit::{insert_audit, insert_audits};
+pub(super) use self::made::{Made, complete};
+pub(super) use self::wish::{Wish, enqueue};
+use super::audit::insert_audit;
 use super::outputs::{Owned, discard};
-use super::queue::{ADVANCE, Claimed};
-use super::{AuditEntry, Output, Store, StoreError, in_passing, in_transaction, on_db};
-use crate::caller::Caller;
-
-/// What a unit of virtual time is: a thousandth of a character for a role of weight 1.
-const VIRTUAL_UNITS: i64 = 1000;
+use super::queue::Claimed;
+use super::{AuditEntry, Output, StoreError, in_transaction, on_db};
 
 /// One generation, from the moment it is asked for until a day after its end.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -67,11 +66,6 @@ pub struct Job {
     /// When it ended.
     pub ended_at: Option<i64>,
 }
-
-/// What counts for one more: jobs that wait, whoever has them; the user's that run, those that have not ended, and their
-/// characters; bytes stored; where the user's last job ends in the queue's time; characters, generations and
-/// milliseconds of audio of the day.
-type Standing = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
 
 /// The columns of [`Job`].
 macro_rules! columns {
@@ -238,199 +232,7 @@ macro_rules! charge {
     }};
 }
 
-/// A job that somebody wants.
-#[derive(Clone, Debug)]
-pub(super) struct Wish {
-    owner: Caller,
-    job: NewJob,
-    limits: Limits,
-    audit: AuditEntry,
-}
-
-/// A job that is done.
-#[derive(Clone, Debug)]
-pub(super) struct Made {
-    owner: Caller,
-    claimed: Claimed,
-    output: Output,
-    answer: String,
-    audit: AuditEntry,
-}
-
-/// One wish, at the time `now` of the queue, which it moves if the job begins.
-macro_rules! enqueue_one {
-    ($executor:expr, $wish:expr, $now:ident) => {
-        'wish: {
-            const KNOWN: &str = "SELECT id, fingerprint FROM jobs WHERE user_id = $1 AND idempotency_key = $2";
-            const STANDING: &str = "SELECT waiting.jobs, live.running, live.jobs, live.characters, stored.bytes, \
-            latest.finish, COALESCE(today.characters, 0), COALESCE(today.generations, 0), COALESCE(today.audio_ms, 0) \
-            FROM (SELECT COUNT(*) AS jobs FROM jobs WHERE state = 'queued') AS waiting \
-            CROSS JOIN (SELECT COUNT(*) AS jobs, CAST(COALESCE(SUM(characters), 0) AS BIGINT) AS characters, \
-            COUNT(CASE WHEN state = 'running' THEN 1 END) AS running FROM jobs \
-            WHERE user_id = $1 AND state IN ('queued', 'running')) AS live \
-            CROSS JOIN (SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes FROM outputs WHERE user_id = $1) AS stored \
-            CROSS JOIN (SELECT COALESCE(MAX(virtual_finish), 0) AS finish FROM jobs WHERE user_id = $1) AS latest \
-            LEFT JOIN daily_usage AS today ON today.user_id = $1 AND today.day = $2";
-            const ADD: &str = concat!(
-            "INSERT INTO jobs (id, user_id, role, request, fingerprint, idempotency_key, day, characters, \
-             virtual_start, virtual_finish, pinned_to, lease_until, request_id, policy_rev, address, region, \
-             created_at, state, worker, started_at, attempts) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
-             RETURNING ",
-            columns!()
-        );
-            let wish: &Wish = $wish;
-            let (owner, job, limits, audit) = (wish.owner.user_id(), &wish.job, &wish.limits, &wish.audit);
-            let known: Option<(String, String)> = match &job.key {
-                Some(key) => sqlx::query_as(KNOWN).bind(owner).bind(key).fetch_optional($executor).await?,
-                None => None,
-            };
-            if let Some((id, fingerprint)) = known {
-                break 'wish if fingerprint == job.fingerprint { Enqueued::Known(id) } else { Enqueued::KeyTaken };
-            }
-            // What is under way counts against today even if yesterday will be charged.
-            let (waiting, running, live, promised, stored, last, characters, generations, audio_ms): Standing =
-                sqlx::query_as(STANDING).bind(owner).bind(&job.day).fetch_one($executor).await?;
-            let spoken_for = promised.saturating_add(job.characters);
-            let left = limits.characters - characters - promised;
-            let audio_after = audio_ms.saturating_add(spoken_for * limits.ms_per_character);
-            if live >= limits.live {
-                break 'wish Enqueued::TooMany;
-            }
-            if job.characters > left {
-                break 'wish Enqueued::TooFewCharacters(left.max(0));
-            }
-            if generations + live >= limits.generations {
-                break 'wish Enqueued::NoGenerations;
-            }
-            if limits.audio_ms.is_some_and(|limit| audio_after > limit) {
-                break 'wish Enqueued::NoAudio;
-            }
-            if stored.saturating_add(spoken_for * limits.bytes_per_character) > limits.storage_bytes {
-                break 'wish Enqueued::NoStorage;
-            }
-            let worker = job.worker.as_deref().filter(|_| waiting == 0 && running < limits.running);
-            if worker.is_none() && waiting >= limits.queue_length {
-                break 'wish Enqueued::QueueFull;
-            }
-            let start = last.max($now);
-            let finish = start + job.characters.max(1) * VIRTUAL_UNITS / limits.weight.max(1);
-            if worker.is_some() {
-                $now = start;
-            }
-            let added: Job = sqlx::query_as(ADD)
-                .bind(&job.id)
-                .bind(owner)
-                .bind(wish.owner.role())
-                .bind(&job.request)
-                .bind(&job.fingerprint)
-                .bind(&job.key)
-                .bind(&job.day)
-                .bind(job.characters)
-                .bind(start)
-                .bind(finish)
-                .bind(&job.pinned_to)
-                .bind(job.lease_until)
-                .bind(&audit.request_id)
-                .bind(audit.policy_rev)
-                .bind(&audit.personal.address)
-                .bind(&wish.owner.visit().region)
-                .bind(audit.at)
-                .bind(if worker.is_some() { "running" } else { "queued" })
-                .bind(worker)
-                .bind(worker.map(|_| audit.at))
-                .bind(i64::from(worker.is_some()))
-                .fetch_one($executor)
-                .await?;
-            break 'wish worker.map_or(Enqueued::Queued, |worker| Enqueued::Begun(Box::new(Claimed::new(added, worker))));
-        }
-    };
-}
-
-/// [`Owned::enqueue`] for some at once, one after the other.
-pub(super) fn enqueue(store: Store, wishes: Arc<[Wish]>) -> BoxFuture<'static, Result<Vec<Enqueued>, StoreError>> {
-    // Holding the one row of the queue makes all who add and take wait for each other on Postgres;
-    // SQLite has one writer anyway.
-    const LOCK: &str = "UPDATE queue SET virtual_time = virtual_time";
-    const TIME: &str = "SELECT virtual_time FROM queue";
-    Box::pin(async move {
-        // Nobody was told of any of them yet.
-        Ok(in_passing!(&store.writer, transaction => {
-            if !store.is_exclusive() {
-                sqlx::query(LOCK).execute(&mut *transaction).await?;
-            }
-            let before: i64 = sqlx::query_scalar(TIME).fetch_one(&mut *transaction).await?;
-            let mut now = before;
-            let mut outcomes = Vec::new();
-            for wish in wishes.iter() {
-                outcomes.push(enqueue_one!(&mut *transaction, wish, now));
-            }
-            if now > before {
-                sqlx::query(ADVANCE).bind(now).execute(&mut *transaction).await?;
-            }
-            outcomes
-        }))
-    })
-}
-
-/// [`Owned::complete`] for some at once.
-pub(super) fn complete(store: Store, made: Arc<[Made]>) -> BoxFuture<'static, Result<Vec<bool>, StoreError>> {
-    // An output belongs to the day on which it was asked for, even if midnight passed since.
-    const END: &str = "UPDATE jobs SET state = 'done', request = '', answer = $5, ended_at = $6, worker = NULL, \
-                       sentences_done = sentences_total WHERE id = $1 AND user_id = $2 AND state = 'running' \
-                       AND worker = $3 AND attempts = $4 RETURNING day";
-    const KEEP: &str = "INSERT INTO outputs (id, user_id, role, text, voice, engine, characters, frames, \
-                        sample_rate, bytes, sha256, project_id, created_at, is_booked) \
-                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1)";
-    Box::pin(async move {
-        // In one order for all, so that no two transactions wait for each other's users.
-        let mut places: Vec<usize> = (0..made.len()).collect();
-        places.sort_by_key(|place| made.get(*place).map(|made| made.owner.user_id()));
-        Ok(in_transaction!(&store.writer, transaction => {
-            let mut is_mine = vec![false; made.len()];
-            let mut audits = Vec::new();
-            for place in &places {
-                let Some((Made { owner, claimed, output, answer, audit }, is_mine)) =
-                    made.get(*place).zip(is_mine.get_mut(*place)) else { continue };
-                let day: Option<String> = sqlx::query_scalar(END)
-                    .bind(&output.id)
-                    .bind(owner.user_id())
-                    .bind(&claimed.worker)
-                    .bind(claimed.job.attempts)
-                    .bind(answer)
-                    .bind(audit.at)
-                    .fetch_optional(&mut *transaction)
-                    .await?;
-                let Some(day) = day else { continue };
-                charge!(
-                    &mut *transaction, &output.id, owner.user_id(), &day, "kept", output.characters,
-                    output.milliseconds(), &output.project_id, audit.at
-                );
-                sqlx::query(KEEP)
-                    .bind(&output.id)
-                    .bind(owner.user_id())
-                    .bind(owner.role())
-                    .bind(&output.text)
-                    .bind(&output.voice)
-                    .bind(&output.engine)
-                    .bind(output.characters)
-                    .bind(output.frames)
-                    .bind(output.sample_rate)
-                    .bind(output.bytes)
-                    .bind(&output.sha256)
-                    .bind(&output.project_id)
-                    .bind(output.created_at)
-                    .execute(&mut *transaction)
-                    .await?;
-                audits.push(audit.clone());
-                *is_mine = true;
-            }
-            insert_audits!(&mut *transaction, &audits);
-            is_mine
-        }))
-    })
-}
-
+use charge;
 pub(super) use end_unmade;
 
 impl Owned<'_> {
