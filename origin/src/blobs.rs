@@ -190,9 +190,10 @@ impl UserBlobs {
     /// still writes there can no longer give it its name.
     ///
     /// # Errors
-    /// The id is none.
+    /// The id cannot be a file's name.
     pub fn stage(&self, id: &str, attempt: i64) -> Result<Staged, BlobError> {
-        let earlier = (1..attempt).map(|earlier| self.all.staged_path(id, earlier)).collect();
+        // A job that was handed back is begun under the same number again.
+        let earlier = (1..=attempt).map(|earlier| self.all.staged_path(id, earlier)).collect();
         let target = self.folder.parts().chain(place(id).parts()).collect();
         let target = self.all.files.path_to_filesystem(&target)?;
         Ok(Staged::new(self.all.staged_path(id, attempt), earlier, target))
@@ -245,6 +246,7 @@ fn place(id: &str) -> Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::wav;
     use crate::test_app::caller;
 
     #[tokio::test]
@@ -275,6 +277,22 @@ mod tests {
         std::fs::write(folder.path().join("users/ada/one.wav#1"), "half").unwrap();
         blobs.discard(&discarded).await.unwrap();
         assert_eq!(std::fs::read_dir(folder.path().join("users/ada")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_wrote_before_under_the_same_number_writes_into_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let ada = caller("ada", "free");
+        let (mut before, mut now) = (blobs.of(&ada).stage("one", 1).unwrap(), blobs.of(&ada).stage("one", 1).unwrap());
+        before.write(Bytes::from("old audio, ")).await.unwrap();
+        now.write(Bytes::from("new ")).await.unwrap();
+        before.write(Bytes::from("and more of it")).await.unwrap();
+        now.write(Bytes::from("audio!")).await.unwrap();
+        let stored = now.finish(24_000).await.unwrap();
+        assert!(before.finish(24_000).await.is_err());
+        let read = blobs.of(&ada).range("one", wav::HEADER_BYTES as u64..stored.bytes).await.unwrap();
+        assert_eq!(read, "new audio!");
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn open(path: &Path, earlier: &[PathBuf], pcm: &[u8]) -> io::Result<(File, File)
         }
     }
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(PRIVATE);
+    options.read(true).write(true).create_new(true).mode(PRIVATE);
     let mut file = in_folder(path, || options.open(path))?;
     // The length is known at the end; until then there is room for the header.
     file.write_all(&[0; wav::HEADER_BYTES])?;

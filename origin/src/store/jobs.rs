@@ -260,9 +260,14 @@ impl Owned<'_> {
     /// The database failed.
     pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
         const SQL: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE user_id = $1 AND id = $2");
-        Ok(on_db!(&self.store.reader, pool => {
+        let job: Option<Job> = on_db!(&self.store.reader, pool => {
             sqlx::query_as(SQL).bind(self.owner.user_id()).bind(id).fetch_optional(pool).await?
-        }))
+        });
+        // A commit is seen before it is on the disk, and whoever asks will say that it is done.
+        if job.as_ref().is_some_and(Job::is_ended) {
+            self.store.sync().await?;
+        }
+        Ok(job)
     }
 
     /// Up to `limit` jobs, newest first, older than the one named `before`.

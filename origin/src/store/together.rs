@@ -4,6 +4,7 @@
 //! few; Postgres has one lock on the queue and one on the head of the audit. Whoever comes while one
 //! transaction runs is in the next one, together with all others who came meanwhile.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
@@ -56,20 +57,24 @@ impl<T: Clone + Send + Sync + 'static, R: Send + 'static> Together<T, R> {
                 // Somebody who has left meanwhile began to write it.
                 break;
             }
-            let written = tokio::spawn(write(self.write, store.clone(), asked)).await;
-            written.map_err(|error| StoreError::Database(sqlx::Error::Io(std::io::Error::other(error))))?;
+            tokio::spawn(write(self.write, store.clone(), asked)).await.map_err(io::Error::other)?;
         }
         drop(turn);
-        answered.await.map_err(|error| StoreError::Database(sqlx::Error::Io(std::io::Error::other(error))))?
+        answered.await.map_err(io::Error::other)?
     }
 }
 
 async fn write<T: Clone + Send + Sync, R: Send>(write: Write<T, R>, store: Store, asked: Vec<Asked<T, R>>) {
     let (whats, answers): (Vec<T>, Vec<_>) = asked.into_iter().map(|asked| (asked.what, asked.answer)).unzip();
     let whats: Arc<[T]> = whats.into();
-    if let Ok(results) = write(store.clone(), Arc::clone(&whats)).await {
+    let written = write(store.clone(), Arc::clone(&whats)).await;
+    if written.is_ok() || answers.len() == 1 {
+        let results = match written {
+            Ok(results) => results.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        };
         for (answer, result) in answers.into_iter().zip(results) {
-            let _ = answer.send(Ok(result));
+            let _ = answer.send(result);
         }
         return;
     }
