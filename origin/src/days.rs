@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::store::StoreError;
+use crate::store::{StoreError, Usage};
 
 /// How long usage and books are kept, in days.
 pub const KEPT_DAYS: u32 = 400;
@@ -23,7 +23,30 @@ impl Day {
     /// The database failed.
     pub async fn of(app: &App, caller: &Caller) -> Result<Self, StoreError> {
         let name = app.store.of(caller).time_zone().await?;
-        Ok(Self::at(name.and_then(|name| zone(&name)).unwrap_or(Tz::UTC), app.clock.now_ms()))
+        Ok(Self::in_zone(name.as_deref(), app.clock.now_ms()))
+    }
+
+    /// The caller's day, and what was used of it, without what is still under way.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn with_usage_of(app: &App, caller: &Caller) -> Result<(Self, Usage), StoreError> {
+        let now_ms = app.clock.now_ms();
+        let (zone, days) = app.store.of(caller).used_since(&Self::earliest(now_ms)).await?;
+        let day = Self::in_zone(zone.as_deref(), now_ms);
+        let today = days.into_iter().find(|(name, _)| *name == day.name());
+        Ok((day, today.map(|(_, usage)| usage).unwrap_or_default()))
+    }
+
+    /// The name of the earliest day that it may be anywhere at this moment, in milliseconds since the epoch.
+    pub fn earliest(now_ms: i64) -> String {
+        Self::at(Tz::UTC, now_ms).first_of(2)
+    }
+
+    /// The day of a moment where the time zone has this IANA name; with none, or one that is not
+    /// known any more, in UTC.
+    pub fn in_zone(name: Option<&str>, now_ms: i64) -> Self {
+        Self::at(name.and_then(zone).unwrap_or(Tz::UTC), now_ms)
     }
 
     /// The day of a moment, in milliseconds since the epoch.

@@ -52,8 +52,7 @@ pub async fn tell(State(app): State<Arc<App>>, caller: Caller, request: Request,
 async fn left(app: &App, caller: &Caller) -> Option<Left> {
     let policy = app.policy.now();
     let role = policy.role(caller.role()).ok()?;
-    let day = Day::of(app, caller).await.ok()?;
-    let usage = app.store.of(caller).usage(&day.name()).await.ok()?;
+    let (day, usage) = Day::with_usage_of(app, caller).await.ok()?;
     let left = |limit: u32, used: i64| i64::from(limit).saturating_sub(used).max(0);
     Some(Left {
         characters: left(role.characters_per_day, usage.characters),

@@ -9,6 +9,7 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gate::policy::Role;
 use gate::{Code, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ use crate::engine::{EngineError, Reference, Utterance};
 use crate::hash::sha256_hex;
 use crate::jobs::{self, lease_until};
 use crate::problem::Refusal;
-use crate::store::{Discarded, Enqueued, Job, Limits, NewJob, Output};
+use crate::store::{Discarded, Enqueued, Job, Limits, NewJob, Output, Refused, StoreError};
 
 /// About what a character becomes: a fifth of a second at 24 kHz.
 const BYTES_PER_CHARACTER: i64 = 9_600;
@@ -97,7 +98,6 @@ async fn put(
         return Err(Refusal::overloaded());
     }
     let now_ms = app.clock.now_ms();
-    let day = Day::of(app, caller).await?;
     let slot = app.jobs.free_slot();
     let request = serde_json::to_string(order).map_err(Refusal::internal)?;
     let manner: &[u8] = if listener.is_some() { b"stream" } else { b"" };
@@ -107,7 +107,6 @@ async fn put(
         request,
         key,
         characters: order.characters(),
-        day: day.name(),
         pinned_to: listener.map(|_| app.jobs.origin().to_owned()),
         worker: slot.as_ref().map(|_| app.jobs.origin().to_owned()),
         lease_until: lease_until(now_ms),
@@ -127,8 +126,6 @@ async fn put(
         queue_length: i64::try_from(app.settings.queue.length).unwrap_or(i64::MAX),
     };
     let audit = caller.audit(&app.clock, "generate", "queued").on(&new.id);
-    let midnight = format!("until midnight ({})", day.zone());
-    let quota = |detail: String| Problem::new(Code::QuotaExhausted, detail).retry_after(day.seconds_left());
     let enqueued = app.store.of(caller).enqueue(&new, &limits, &audit).await?;
     let problem = match (enqueued, slot) {
         (Enqueued::Begun(claimed), Some(slot)) => {
@@ -142,34 +139,7 @@ async fn put(
             return Ok((new.id, true));
         }
         (Enqueued::Known(id), _) => return Ok((id, false)),
-        (Enqueued::KeyTaken, _) => Problem::new(
-            Code::IdempotencyConflict,
-            "This Idempotency-Key was used with another body. Use a new one for a new generation.",
-        ),
-        (Enqueued::TooMany, _) => {
-            let (running, queued) = (role.jobs_running, role.jobs_queued);
-            let detail = format!("Your role has {running} running and {queued} waiting at most. Wait for one to end.");
-            Problem::new(Code::ConcurrencyExceeded, detail).retry_after(1)
-        }
-        (Enqueued::QueueFull, _) => {
-            let detail = "As much waits as this server takes on. Try again in a moment.";
-            Problem::new(Code::Overloaded, detail).retry_after(QUEUE_RETRY_S)
-        }
-        (Enqueued::TooFewCharacters(left), _) => {
-            let limit = role.characters_per_day;
-            quota(format!("Your role has {limit} characters a day; {left} are left {midnight}."))
-        }
-        (Enqueued::NoGenerations, _) => {
-            let limit = role.generations_per_day;
-            quota(format!("Your role has {limit} generations a day; they are used up {midnight}."))
-        }
-        (Enqueued::NoAudio, _) => {
-            let limit = role.audio_seconds_per_day.unwrap_or_default();
-            quota(format!("Your role has {limit} seconds of audio a day; too few are left {midnight}."))
-        }
-        (Enqueued::NoStorage, _) => {
-            quota(format!("Your {} MiB of storage are full. Delete something you no longer need.", role.storage_mb))
-        }
+        (Enqueued::Refused(refused), _) => refusal(app, caller, role, refused).await?,
     };
     metrics::counter!("cosygate_generations_total", "result" => "refused").increment(1);
     // A refusal that the audit cannot take is still a refusal; the log has it.
@@ -178,6 +148,46 @@ async fn put(
         tracing::error!(%error, request_id = caller.visit().request_id, "audit row lost");
     }
     Err(problem.into())
+}
+
+/// What a client is told whose wish is not granted.
+///
+/// # Errors
+/// The database failed.
+async fn refusal(app: &App, caller: &Caller, role: &Role, refused: Refused) -> Result<Problem, StoreError> {
+    let day = Day::of(app, caller).await?;
+    let midnight = format!("until midnight ({})", day.zone());
+    let quota = |detail: String| Problem::new(Code::QuotaExhausted, detail).retry_after(day.seconds_left());
+    Ok(match refused {
+        Refused::KeyTaken => Problem::new(
+            Code::IdempotencyConflict,
+            "This Idempotency-Key was used with another body. Use a new one for a new generation.",
+        ),
+        Refused::TooMany => {
+            let (running, queued) = (role.jobs_running, role.jobs_queued);
+            let detail = format!("Your role has {running} running and {queued} waiting at most. Wait for one to end.");
+            Problem::new(Code::ConcurrencyExceeded, detail).retry_after(1)
+        }
+        Refused::TooFewCharacters(left) => {
+            let limit = role.characters_per_day;
+            quota(format!("Your role has {limit} characters a day; {left} are left {midnight}."))
+        }
+        Refused::NoGenerations => {
+            let limit = role.generations_per_day;
+            quota(format!("Your role has {limit} generations a day; they are used up {midnight}."))
+        }
+        Refused::NoAudio => {
+            let limit = role.audio_seconds_per_day.unwrap_or_default();
+            quota(format!("Your role has {limit} seconds of audio a day; too few are left {midnight}."))
+        }
+        Refused::NoStorage => {
+            quota(format!("Your {} MiB of storage are full. Delete something you no longer need.", role.storage_mb))
+        }
+        Refused::QueueFull => {
+            let detail = "As much waits as this server takes on. Try again in a moment.";
+            Problem::new(Code::Overloaded, detail).retry_after(QUEUE_RETRY_S)
+        }
+    })
 }
 
 /// Waits until a job has ended. One that does not come to its turn in time is cancelled.

@@ -64,7 +64,7 @@ pub use guesses::{Bucket, Guesses};
 pub use identities::{Identities, Identity, Linked, Unlinked};
 pub use invitations::{Invitation, Invitations, Reset};
 pub use issued::{Issued, IssuedToken, WithdrawnToken};
-pub use jobs::{Enqueued, Failure, Heard, Job, Limits, NewJob};
+pub use jobs::{Enqueued, Failure, Heard, Job, Limits, NewJob, Refused};
 pub use keys::{KeyRecord, Keys, Purpose, State};
 pub use logins::{Ended, Login, Logins, Successor};
 pub use outputs::{Output, OutputFilter, Owned, Usage, audio_ms};

@@ -96,9 +96,9 @@ pub(super) async fn handler(
     }
     let policy = app.policy.now();
     let role = policy.role(caller.role())?;
-    let day = Day::of(&app, &caller).await?;
+    let (day, usage) = Day::with_usage_of(&app, &caller).await?;
     let owned = app.store.of(&caller);
-    let usage = owned.usage(&day.name()).await?;
+    let stored = owned.stored_bytes().await?;
     let amount = |used, limit: u32| Amount { used, limit: u64::from(limit) };
     let (days, projects) = match query.days {
         0 => (None, None),
@@ -115,7 +115,7 @@ pub(super) async fn handler(
         characters: amount(usage.characters, role.characters_per_day),
         generations: amount(usage.generations, role.generations_per_day),
         audio_seconds: AmountOfTime { used: seconds(usage.audio_ms), limit: role.audio_seconds_per_day },
-        storage_bytes: Amount { used: usage.storage_bytes, limit: u64::from(role.storage_mb) * 1024 * 1024 },
+        storage_bytes: Amount { used: stored, limit: u64::from(role.storage_mb) * 1024 * 1024 },
         characters_per_request: role.characters_per_request,
         days,
         projects,

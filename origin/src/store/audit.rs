@@ -13,7 +13,7 @@ pub use chain::{AuditRow, FIRST_HASH, personal_hash, subject_of, user_object};
 pub use entry::{AuditEntry, Object, Personal};
 pub use read::{AuditFilter, AuditTrail, Checkpoint, Head, Subject, TrailRow};
 
-pub(super) use chain::{HEAD, INSERT, Link, NAME_SUBJECT, SUBJECT, TURN_HEAD, new_salt, users_of};
+pub(super) use chain::{HEAD, INSERT, Link, NAME_SUBJECT, SUBJECTS, TURN_HEAD, new_salt, users_of};
 
 /// How many rows that are older than the chain one step takes over.
 const STEP: i64 = 500;
@@ -23,45 +23,55 @@ const STEP: i64 = 500;
 macro_rules! add_links {
     ($executor:expr, $links:expr) => {{
         let links: &[$crate::store::audit::Link] = $links;
+        let users = $crate::store::audit::users_of(links);
         let mut subjects = std::collections::BTreeMap::new();
-        for user_id in $crate::store::audit::users_of(links) {
-            let known: Option<String> =
-                sqlx::query_scalar($crate::store::audit::SUBJECT).bind(user_id).fetch_optional($executor).await?;
-            let subject = match known {
-                Some(subject) => subject,
-                None => {
-                    let salt = $crate::store::audit::new_salt();
-                    let subject = $crate::store::audit::subject_of(&salt, user_id);
-                    let named = sqlx::query_scalar($crate::store::audit::NAME_SUBJECT);
-                    named.bind(user_id).bind(salt).bind(subject).fetch_one($executor).await?
-                }
-            };
-            subjects.insert(user_id.to_owned(), subject);
+        if !users.is_empty() {
+            let mut known = sqlx::QueryBuilder::new($crate::store::audit::SUBJECTS);
+            known.push_tuples(&users, |mut tuple, user_id| {
+                tuple.push_bind(*user_id);
+            });
+            let known = known.build_query_as().persistent(users.len() == 1);
+            let known: Vec<(String, String)> = known.fetch_all($executor).await?;
+            subjects.extend(known);
+        }
+        for user_id in users {
+            if !subjects.contains_key(user_id) {
+                let salt = $crate::store::audit::new_salt();
+                let subject = $crate::store::audit::subject_of(&salt, user_id);
+                let named = sqlx::query_scalar($crate::store::audit::NAME_SUBJECT);
+                let subject = named.bind(user_id).bind(salt).bind(subject).fetch_one($executor).await?;
+                subjects.insert(user_id.to_owned(), subject);
+            }
         }
         let count = i64::try_from(links.len()).unwrap_or_default();
         let (seq, mut hash): (i64, String) =
             sqlx::query_as($crate::store::audit::HEAD).bind(count).fetch_one($executor).await?;
+        let mut rows = Vec::new();
         for (link, seq) in links.iter().zip(seq - count + 1..) {
             let row = link.row(seq, &hash, &subjects);
-            sqlx::query($crate::store::audit::INSERT)
-                .bind(row.seq)
-                .bind(row.at)
-                .bind(row.request_id)
-                .bind(row.subject)
-                .bind(row.via)
-                .bind(row.action)
-                .bind(row.object)
-                .bind(row.result)
-                .bind(row.duration_ms)
-                .bind(row.policy_rev)
-                .bind(row.personal)
-                .bind(row.salt)
-                .bind(row.personal_hash)
-                .bind(&row.hash)
-                .execute($executor)
-                .await?;
-            hash = row.hash;
+            hash.clone_from(&row.hash);
+            rows.push(row);
         }
+        let is_one = rows.len() == 1;
+        let mut insert = sqlx::QueryBuilder::new($crate::store::audit::INSERT);
+        insert.push_values(rows, |mut values, row| {
+            values
+                .push_bind(row.seq)
+                .push_bind(row.at)
+                .push_bind(row.request_id)
+                .push_bind(row.subject)
+                .push_bind(row.via)
+                .push_bind(row.action)
+                .push_bind(row.object)
+                .push_bind(row.result)
+                .push_bind(row.duration_ms)
+                .push_bind(row.policy_rev)
+                .push_bind(row.personal)
+                .push_bind(row.salt)
+                .push_bind(row.personal_hash)
+                .push_bind(row.hash);
+        });
+        insert.build().persistent(is_one).execute($executor).await?;
         sqlx::query($crate::store::audit::TURN_HEAD).bind(hash).execute($executor).await?;
     }};
 }

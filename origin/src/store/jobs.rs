@@ -8,11 +8,14 @@
 //!                └─────────────────► cancelled
 //! ```
 
+/// What is charged.
+mod charge;
 /// Booking.
 mod made;
 /// Adding.
 mod wish;
 
+use self::charge::{Charge, charge};
 pub(super) use self::made::{Made, complete};
 pub(super) use self::wish::{Wish, enqueue};
 use super::audit::insert_audit;
@@ -97,8 +100,6 @@ pub struct NewJob {
     pub key: Option<String>,
     /// How many characters.
     pub characters: i64,
-    /// The day that is charged.
-    pub day: String,
     /// The origin that must make it, because its client listens there.
     pub pinned_to: Option<String>,
     /// The worker that has room for it now, if one has.
@@ -141,6 +142,13 @@ pub enum Enqueued {
     Begun(Box<Claimed>),
     /// The same was asked for before, under the same key: the job of this id.
     Known(String),
+    /// It may not be; nothing has changed.
+    Refused(Refused),
+}
+
+/// Why a wish is not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
     /// Something else was asked for under this key.
     KeyTaken,
     /// As many as allowed wait and run.
@@ -201,38 +209,6 @@ macro_rules! end_unmade {
     }};
 }
 
-/// Writes what was delivered into the day and into the books.
-macro_rules! charge {
-    ($transaction:expr, $id:expr, $owner:expr, $day:expr, $kind:expr, $characters:expr, $audio_ms:expr, $project_id:expr, $now_ms:expr) => {{
-        sqlx::query(
-            "INSERT INTO daily_usage (user_id, day, characters, generations, audio_ms) VALUES ($1, $2, $3, 1, $4) \
-             ON CONFLICT (user_id, day) DO UPDATE SET characters = daily_usage.characters + excluded.characters, \
-             generations = daily_usage.generations + 1, audio_ms = daily_usage.audio_ms + excluded.audio_ms",
-        )
-        .bind($owner)
-        .bind($day)
-        .bind($characters)
-        .bind($audio_ms)
-        .execute($transaction)
-        .await?;
-        sqlx::query(
-            "INSERT INTO deliveries (id, user_id, day, kind, generations, characters, audio_ms, project_id, at) \
-             VALUES ($1, $2, $3, $4, 1, $5, $6, $7, $8)",
-        )
-        .bind($id)
-        .bind($owner)
-        .bind($day)
-        .bind($kind)
-        .bind($characters)
-        .bind($audio_ms)
-        .bind($project_id)
-        .bind($now_ms)
-        .execute($transaction)
-        .await?;
-    }};
-}
-
-use charge;
 pub(super) use end_unmade;
 
 impl Owned<'_> {
@@ -379,7 +355,9 @@ impl Owned<'_> {
             let state = if failure.code == "conflict" { "cancelled" } else { "failed" };
             end_unmade!(&mut *transaction, id, state, failure, audit.at);
             if let Some(Heard { characters, audio_ms, project_id }) = &heard {
-                charge!(&mut *transaction, id, owner, &day, "cut", characters, audio_ms, project_id, audit.at);
+                let (characters, audio_ms, project_id) = (*characters, *audio_ms, project_id.as_deref());
+                let cut = Charge { id, owner, day: &day, kind: "cut", characters, audio_ms, project_id, at: audit.at };
+                charge!(&mut *transaction, &[cut]);
             }
             discard!(&mut *transaction, id, owner, audit.at);
             insert_audit!(&mut *transaction, audit);

@@ -48,17 +48,15 @@ pub struct Output {
     pub created_at: i64,
 }
 
-/// What a user has used.
+/// What a user has used of a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Characters of the day.
+    /// Of texts.
     pub characters: i64,
-    /// Generations of the day.
+    /// How many.
     pub generations: i64,
-    /// Milliseconds of audio of the day.
+    /// Milliseconds of audio.
     pub audio_ms: i64,
-    /// Bytes of audio that are kept.
-    pub storage_bytes: i64,
 }
 
 /// Which outputs are looked for; what is none does not matter.
@@ -155,21 +153,35 @@ impl<'a> Owned<'a> {
         }))
     }
 
-    /// What was used on `day`, without what is still under way.
+    /// The time zone, if the user has set one, and what was used on each day since the one of this
+    /// name, without what is still under way; days on which nothing was used are left out.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn usage(&self, day: &str) -> Result<Usage, StoreError> {
-        const DAY: &str = "SELECT characters, generations, audio_ms FROM daily_usage WHERE user_id = $1 AND day = $2";
-        const STORED: &str = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outputs WHERE user_id = $1";
-        let owner = self.owner.user_id();
-        on_db!(&self.store.reader, pool => {
-            let used: Option<(i64, i64, i64)> =
-                sqlx::query_as(DAY).bind(owner).bind(day).fetch_optional(pool).await?;
-            let (characters, generations, audio_ms) = used.unwrap_or_default();
-            let storage_bytes = sqlx::query_scalar(STORED).bind(owner).fetch_one(pool).await?;
-            Ok(Usage { characters, generations, audio_ms, storage_bytes })
-        })
+    pub async fn used_since(&self, day: &str) -> Result<(Option<String>, Vec<(String, Usage)>), StoreError> {
+        const SQL: &str = "SELECT zone.name, used.day, used.characters, used.generations, used.audio_ms \
+                           FROM (SELECT 1) AS always LEFT JOIN time_zones AS zone ON zone.user_id = $1 \
+                           LEFT JOIN daily_usage AS used ON used.user_id = $1 AND used.day >= $2";
+        type Row = (Option<String>, Option<String>, Option<i64>, Option<i64>, Option<i64>);
+        let rows: Vec<Row> = on_db!(&self.store.reader, pool => {
+            sqlx::query_as(SQL).bind(self.owner.user_id()).bind(day).fetch_all(pool).await?
+        });
+        let zone = rows.first().and_then(|(zone, ..)| zone.clone());
+        let used = rows.into_iter().filter_map(|(_, day, characters, generations, audio_ms)| {
+            Some((day?, Usage { characters: characters?, generations: generations?, audio_ms: audio_ms? }))
+        });
+        Ok((zone, used.collect()))
+    }
+
+    /// Bytes of audio that are kept.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn stored_bytes(&self) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM outputs WHERE user_id = $1";
+        Ok(on_db!(&self.store.reader, pool => {
+            sqlx::query_scalar(SQL).bind(self.owner.user_id()).fetch_one(pool).await?
+        }))
     }
 
     /// Removes an output; false if there is none of this id. Its audio is marked for removal in

@@ -75,6 +75,7 @@ contract! {
     history_comes_in_pages
     every_quota_holds
     concurrent_wishes_do_not_overbook
+    what_comes_at_once_counts_for_each
     a_generation_is_booked_once_and_whole
     a_failed_generation_costs_nothing
     what_was_heard_is_charged
@@ -171,15 +172,17 @@ async fn outputs_belong_to_their_owner(store: Store) {
     let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
     let id = new_id(NOW_MS);
     make(&store, &ada, &id, 5).await;
+    assert_eq!(store.of(&ada).stored_bytes().await.unwrap(), 48_044);
     assert_eq!(store.of(&ada).output(&id).await.unwrap(), Some(output(&id, 5)));
     assert_eq!(store.of(&bob).output(&id).await.unwrap(), None);
     assert_eq!(store.of(&bob).outputs(None, 10).await.unwrap(), []);
-    assert_eq!(store.of(&bob).usage(TODAY).await.unwrap(), Usage::default());
+    assert_eq!(used(&store, &bob, TODAY).await, Usage::default());
     assert!(!store.of(&bob).delete_output(&id, &entry()).await.unwrap());
     assert!(store.of(&ada).delete_output(&id, &entry()).await.unwrap());
     assert!(!store.of(&ada).delete_output(&id, &entry()).await.unwrap());
-    let usage = store.of(&ada).usage(TODAY).await.unwrap();
-    assert_eq!(usage, Usage { characters: 5, generations: 1, audio_ms: 1000, storage_bytes: 0 });
+    let usage = used(&store, &ada, TODAY).await;
+    assert_eq!(usage, Usage { characters: 5, generations: 1, audio_ms: 1000 });
+    assert_eq!(store.of(&ada).stored_bytes().await.unwrap(), 0);
     // The audio is marked until its owner, or the housekeeper, has removed it.
     let marked = store.upkeep().discarded(NOW_MS).await.unwrap();
     assert_eq!(marked, [Discarded { id: id.clone(), user_id: "ada".to_owned() }]);

@@ -10,15 +10,14 @@ use crate::hash::{hex, sha256_hex};
 /// The hash before the first row.
 pub const FIRST_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-pub(in crate::store) const SUBJECT: &str = "SELECT subject FROM audit_subjects WHERE user_id = $1";
+pub(in crate::store) const SUBJECTS: &str = "SELECT user_id, subject FROM audit_subjects WHERE (user_id) IN ";
 /// Another transaction may have named the same user meanwhile; its name counts.
 pub(in crate::store) const NAME_SUBJECT: &str = "INSERT INTO audit_subjects (user_id, salt, subject) \
      VALUES ($1, $2, $3) ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id RETURNING subject";
 pub(in crate::store) const HEAD: &str = "UPDATE audit_head SET seq = seq + $1 RETURNING seq, hash";
 pub(in crate::store) const TURN_HEAD: &str = "UPDATE audit_head SET hash = $1";
 pub(in crate::store) const INSERT: &str = "INSERT INTO audit (seq, at, request_id, subject, via, action, object, result, \
-     duration_ms, policy_rev, personal, salt, personal_hash, hash) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+     duration_ms, policy_rev, personal, salt, personal_hash, hash) ";
 
 /// A row of the audit as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]

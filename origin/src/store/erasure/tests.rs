@@ -172,7 +172,6 @@ async fn nothing_is_left_of_a_user(store: Store) {
             fingerprint: "words of zoe".to_owned(),
             key: Some(format!("words of zoe: {id}")),
             characters: 1,
-            day: "2026-11-23".to_owned(),
             pinned_to: None,
             worker: None,
             lease_until: NOW_MS,

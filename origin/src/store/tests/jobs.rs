@@ -29,7 +29,6 @@ fn wanted(id: &str, characters: i64) -> NewJob {
         fingerprint: "same".to_owned(),
         key: None,
         characters,
-        day: TODAY.to_owned(),
         pinned_to: None,
         worker: None,
         lease_until: NOW_MS + LEASE_MS,
@@ -60,6 +59,12 @@ async fn state(store: &Store, owner: &Caller, id: &str) -> String {
     store.of(owner).job(id).await.unwrap().unwrap().state
 }
 
+/// What was used on a day.
+pub(super) async fn used(store: &Store, owner: &Caller, day: &str) -> Usage {
+    let (_, days) = store.of(owner).used_since(day).await.unwrap();
+    days.into_iter().find(|(name, _)| name == day).map(|(_, usage)| usage).unwrap_or_default()
+}
+
 async fn mistakes(store: &Store) -> Vec<Mistake> {
     store.books().mistakes(0).await.unwrap()
 }
@@ -78,14 +83,14 @@ pub(super) async fn every_quota_holds(store: Store) {
     enqueue(&store, &ada, wanted("running", 50)).await;
     let owned = store.of(&ada);
     let said = async |limits: Limits| owned.enqueue(&wanted("next", 20), &limits, &entry()).await.unwrap();
-    assert_eq!(said(Limits { live: 1, ..GENEROUS }).await, Enqueued::TooMany);
-    assert_eq!(said(Limits { characters: 109, ..GENEROUS }).await, Enqueued::TooFewCharacters(19));
-    assert_eq!(said(Limits { characters: 50, ..GENEROUS }).await, Enqueued::TooFewCharacters(0));
-    assert_eq!(said(Limits { generations: 2, ..GENEROUS }).await, Enqueued::NoGenerations);
+    assert_eq!(said(Limits { live: 1, ..GENEROUS }).await, Enqueued::Refused(Refused::TooMany));
+    assert_eq!(said(Limits { characters: 109, ..GENEROUS }).await, Enqueued::Refused(Refused::TooFewCharacters(19)));
+    assert_eq!(said(Limits { characters: 50, ..GENEROUS }).await, Enqueued::Refused(Refused::TooFewCharacters(0)));
+    assert_eq!(said(Limits { generations: 2, ..GENEROUS }).await, Enqueued::Refused(Refused::NoGenerations));
     // A second is used, and 70 milliseconds are promised.
-    assert_eq!(said(Limits { audio_ms: Some(1069), ..GENEROUS }).await, Enqueued::NoAudio);
-    assert_eq!(said(Limits { storage_bytes: 48_044 + 69, ..GENEROUS }).await, Enqueued::NoStorage);
-    assert_eq!(said(Limits { queue_length: 1, ..GENEROUS }).await, Enqueued::QueueFull);
+    assert_eq!(said(Limits { audio_ms: Some(1069), ..GENEROUS }).await, Enqueued::Refused(Refused::NoAudio));
+    assert_eq!(said(Limits { storage_bytes: 48_044 + 69, ..GENEROUS }).await, Enqueued::Refused(Refused::NoStorage));
+    assert_eq!(said(Limits { queue_length: 1, ..GENEROUS }).await, Enqueued::Refused(Refused::QueueFull));
     let enough = Limits {
         live: 2,
         characters: 110,
@@ -97,9 +102,9 @@ pub(super) async fn every_quota_holds(store: Store) {
     };
     assert_eq!(said(enough).await, Enqueued::Queued);
     // The next day begins anew, with what is still stored and under way.
-    let tomorrow = NewJob { day: "2026-11-24".to_owned(), ..wanted("tomorrow", 100) };
+    let tomorrow = AuditEntry { at: NOW_MS + 24 * HOUR_MS, ..entry() };
     let strict = Limits { characters: 170, generations: 3, ..GENEROUS };
-    assert_eq!(owned.enqueue(&tomorrow, &strict, &entry()).await.unwrap(), Enqueued::Queued);
+    assert_eq!(owned.enqueue(&wanted("tomorrow", 100), &strict, &tomorrow).await.unwrap(), Enqueued::Queued);
 }
 
 pub(super) async fn concurrent_wishes_do_not_overbook(store: Store) {
@@ -123,6 +128,35 @@ pub(super) async fn concurrent_wishes_do_not_overbook(store: Store) {
     assert_eq!(claimed, 2);
 }
 
+pub(super) async fn what_comes_at_once_counts_for_each(store: Store) {
+    let owners: Vec<Caller> = (0..8).map(|number| caller(&format!("user{number}"), "free")).collect();
+    let limits = Limits { running: 2, queue_length: 0, ..GENEROUS };
+    let wishes = (0..24).map(|number| {
+        let (store, owner) = (store.clone(), owners[number % 8].clone());
+        let job = NewJob { worker: Some("worker".to_owned()), ..wanted(&format!("job{number}"), 5) };
+        tokio::spawn(async move { store.of(&owner).enqueue(&job, &limits, &entry()).await.unwrap() })
+    });
+    let outcomes: Vec<Enqueued> =
+        futures::future::join_all(wishes).await.into_iter().map(|outcome| outcome.unwrap()).collect();
+    let full = outcomes.iter().filter(|outcome| **outcome == Enqueued::Refused(Refused::QueueFull)).count();
+    assert_eq!(full, 8, "{outcomes:?}");
+    let begun = outcomes.into_iter().filter_map(|outcome| match outcome {
+        Enqueued::Begun(claimed) => Some(claimed),
+        _ => None,
+    });
+    let booked = begun.map(|claimed| {
+        let store = store.clone();
+        tokio::spawn(async move { complete(&store, &claimed).await })
+    });
+    let booked = futures::future::join_all(booked).await;
+    assert_eq!(booked.into_iter().filter(|is_booked| *is_booked.as_ref().unwrap()).count(), 16);
+    for owner in &owners {
+        assert_eq!(used(&store, owner, TODAY).await, Usage { characters: 10, generations: 2, audio_ms: 2000 });
+    }
+    assert_eq!(audit_rows(&store, "test").await, 16);
+    assert_eq!(mistakes(&store).await, []);
+}
+
 pub(super) async fn a_generation_is_booked_once_and_whole(store: Store) {
     let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
     let id = new_id(NOW_MS);
@@ -135,8 +169,8 @@ pub(super) async fn a_generation_is_booked_once_and_whole(store: Store) {
     assert!(!complete(&store, &claimed).await);
     assert!(!store.of(&ada).fail(&claimed, &FAILURE, None, &entry()).await.unwrap());
     assert!(!store.of(&ada).cancel_job(&id, true, &entry()).await.unwrap());
-    let usage = store.of(&ada).usage(TODAY).await.unwrap();
-    assert_eq!(usage, Usage { characters: 5, generations: 1, audio_ms: 1000, storage_bytes: 48_044 });
+    let usage = used(&store, &ada, TODAY).await;
+    assert_eq!(usage, Usage { characters: 5, generations: 1, audio_ms: 1000 });
     assert_eq!(audit_rows(&store, "test").await, 1);
     let job = store.of(&ada).job(&id).await.unwrap().unwrap();
     assert_eq!((job.state.as_str(), job.request.as_str(), job.answer.as_deref()), ("done", "", Some("{\"id\":1}")));
@@ -153,7 +187,7 @@ pub(super) async fn a_failed_generation_costs_nothing(store: Store) {
     assert!(store.of(&ada).fail(&claimed, &FAILURE, None, &entry()).await.unwrap());
     assert!(!store.of(&ada).fail(&claimed, &FAILURE, None, &entry()).await.unwrap());
     assert!(!complete(&store, &claimed).await);
-    assert_eq!(store.of(&ada).usage(TODAY).await.unwrap(), Usage::default());
+    assert_eq!(used(&store, &ada, TODAY).await, Usage::default());
     assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 1);
     let job = store.of(&ada).job("one").await.unwrap().unwrap();
     assert_eq!((job.state.as_str(), job.error.as_deref(), job.request.as_str()), ("failed", Some("engine_failed"), ""));
@@ -184,8 +218,8 @@ pub(super) async fn what_was_heard_is_charged(store: Store) {
             .await
             .unwrap()
     );
-    let usage = store.of(&ada).usage(TODAY).await.unwrap();
-    assert_eq!(usage, Usage { characters: 20, generations: 1, audio_ms: 1500, storage_bytes: 0 });
+    let usage = used(&store, &ada, TODAY).await;
+    assert_eq!(usage, Usage { characters: 20, generations: 1, audio_ms: 1500 });
     assert_eq!(state(&store, &ada, "one").await, "cancelled");
     assert_eq!(mistakes(&store).await, []);
 }
@@ -205,7 +239,7 @@ pub(super) async fn a_cancelled_generation_costs_nothing(store: Store) {
     assert!(store.of(&ada).cancel_job("two", true, &entry()).await.unwrap());
     assert!(!store.queue().renew(&claimed, (0, 1), NOW_MS).await.unwrap());
     assert!(!complete(&store, &claimed).await);
-    assert_eq!(store.of(&ada).usage(TODAY).await.unwrap(), Usage::default());
+    assert_eq!(used(&store, &ada, TODAY).await, Usage::default());
     assert_eq!(mistakes(&store).await, []);
 }
 
@@ -215,13 +249,13 @@ pub(super) async fn the_day_of_the_request_is_charged(store: Store) {
     let claimed = claim(&store).await;
     let after_midnight = AuditEntry { at: NOW_MS + 24 * HOUR_MS, ..entry() };
     assert!(store.of(&ada).complete(&claimed, &output("late", 7), "{}", &after_midnight).await.unwrap());
-    assert_eq!(store.of(&ada).usage(TODAY).await.unwrap().characters, 7);
-    assert_eq!(store.of(&ada).usage("2026-11-24").await.unwrap().characters, 0);
+    assert_eq!(used(&store, &ada, TODAY).await.characters, 7);
+    assert_eq!(used(&store, &ada, "2026-11-24").await.characters, 0);
     let today = DayUsage { day: TODAY.to_owned(), characters: 7, generations: 1, audio_ms: 1000 };
     assert_eq!(store.of(&ada).history("2026-11-01").await.unwrap(), [today]);
     assert_eq!(store.of(&ada).history("2026-11-24").await.unwrap(), []);
     store.upkeep().forget_usage_before("2026-11-24").await.unwrap();
-    assert_eq!(store.of(&ada).usage(TODAY).await.unwrap().characters, 0);
+    assert_eq!(used(&store, &ada, TODAY).await.characters, 0);
     assert_eq!(store.books().size().await.unwrap(), (0, 0));
 }
 
@@ -318,7 +352,7 @@ pub(super) async fn a_dead_workers_job_is_taken_up(store: Store) {
     assert_eq!(store.queue().take_up(NOW_MS + 2 * LEASE_MS, NOW_MS).await.unwrap(), 1);
     assert_eq!(state(&store, &ada, "one").await, "failed");
     assert!(!complete(&store, &last).await);
-    assert_eq!(store.of(&ada).usage(TODAY).await.unwrap(), Usage::default());
+    assert_eq!(used(&store, &ada, TODAY).await, Usage::default());
     assert_eq!(store.upkeep().discarded(NOW_MS).await.unwrap().len(), 2);
     assert_eq!(audit_rows(&store, "generate").await, 2);
     assert_eq!(mistakes(&store).await, []);
@@ -349,7 +383,10 @@ pub(super) async fn a_key_names_one_job(store: Store) {
     let claimed = claim(&store).await;
     let id = claimed.job.id.clone();
     assert_eq!(said(&ada, keyed("a10")).await, Enqueued::Known(id.clone()));
-    assert_eq!(said(&ada, NewJob { fingerprint: "other".to_owned(), ..keyed("a11") }).await, Enqueued::KeyTaken);
+    assert_eq!(
+        said(&ada, NewJob { fingerprint: "other".to_owned(), ..keyed("a11") }).await,
+        Enqueued::Refused(Refused::KeyTaken)
+    );
     // Even if nothing more is allowed, what was asked for before is answered.
     let full = Limits { live: 0, characters: 0, queue_length: 0, ..GENEROUS };
     assert_eq!(store.of(&ada).enqueue(&keyed("a12"), &full, &entry()).await.unwrap(), Enqueued::Known(id.clone()));
@@ -414,7 +451,7 @@ pub(super) async fn a_job_begins_at_once_where_nobody_waits(store: Store) {
     assert_eq!(said(&ada, "two", one).await, Enqueued::Queued);
     // Nobody overtakes whoever waits.
     assert_eq!(said(&bob, "three", Limits { queue_length: 2, ..one }).await, Enqueued::Queued);
-    assert_eq!(said(&bob, "four", Limits { queue_length: 2, ..one }).await, Enqueued::QueueFull);
+    assert_eq!(said(&bob, "four", Limits { queue_length: 2, ..one }).await, Enqueued::Refused(Refused::QueueFull));
     assert!(complete(&store, &begun).await);
     assert_eq!(claim_at_most(&store, 1).await.unwrap().job.id, "three");
     assert_eq!(claim_at_most(&store, 1).await.unwrap().job.id, "two");
