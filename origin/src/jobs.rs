@@ -135,7 +135,8 @@ pub fn start(app: &Arc<App>) {
 /// Begins work on a job that this origin has claimed.
 pub fn begin(app: &Arc<App>, claimed: Claimed, slot: OwnedSemaphorePermit) {
     start(app);
-    app.tasks.spawn(work::run(Arc::clone(app), claimed, slot));
+    let watched = app.jobs.watch(&claimed.job.id);
+    app.tasks.spawn(work::run(Arc::clone(app), claimed, watched, slot));
 }
 
 async fn dispatch(app: Weak<App>, jobs: Arc<Jobs>, stopping: CancellationToken) {

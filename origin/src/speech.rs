@@ -98,7 +98,6 @@ async fn put(
         return Err(Refusal::overloaded());
     }
     let now_ms = app.clock.now_ms();
-    let slot = app.jobs.free_slot();
     let request = serde_json::to_string(order).map_err(Refusal::internal)?;
     let manner: &[u8] = if listener.is_some() { b"stream" } else { b"" };
     let new = NewJob {
@@ -108,7 +107,7 @@ async fn put(
         key,
         characters: order.characters(),
         pinned_to: listener.map(|_| app.jobs.origin().to_owned()),
-        worker: slot.as_ref().map(|_| app.jobs.origin().to_owned()),
+        worker: None,
         lease_until: lease_until(now_ms),
     };
     let policy = app.policy.now();
@@ -125,22 +124,15 @@ async fn put(
         weight: i64::from(role.weight),
         queue_length: i64::try_from(app.settings.queue.length).unwrap_or(i64::MAX),
     };
-    let audit = caller.audit(&app.clock, "generate", "queued").on(&new.id);
-    let enqueued = app.store.of(caller).enqueue(&new, &limits, &audit).await?;
-    let problem = match (enqueued, slot) {
-        (Enqueued::Begun(claimed), Some(slot)) => {
-            jobs::begin(app, *claimed, slot);
-            return Ok((new.id, true));
-        }
-        (Enqueued::Queued | Enqueued::Begun(_), slot) => {
-            drop(slot);
-            jobs::start(app);
-            app.jobs.added(&new.id);
-            return Ok((new.id, true));
-        }
-        (Enqueued::Known(id), _) => return Ok((id, false)),
-        (Enqueued::Refused(refused), _) => refusal(app, caller, role, refused).await?,
+    let id = new.id.clone();
+    let refused = match app.tasks.spawn(add(Arc::clone(app), caller.clone(), new, limits)).await {
+        Ok(Ok(Enqueued::Queued | Enqueued::Begun(_))) => return Ok((id, true)),
+        Ok(Ok(Enqueued::Known(id))) => return Ok((id, false)),
+        Ok(Ok(Enqueued::Refused(refused))) => refused,
+        Ok(Err(error)) => return Err(error.into()),
+        Err(panic) => return Err(Refusal::internal(panic)),
     };
+    let problem = refusal(app, caller, role, refused).await?;
     metrics::counter!("cosygate_generations_total", "result" => "refused").increment(1);
     // A refusal that the audit cannot take is still a refusal; the log has it.
     let audit = caller.audit(&app.clock, "generate", problem.code.as_str());
@@ -148,6 +140,31 @@ async fn put(
         tracing::error!(%error, request_id = caller.visit().request_id, "audit row lost");
     }
     Err(problem.into())
+}
+
+/// Adds a job, and begins it if there is room. A task of its own: the job is added even if the client
+/// leaves meanwhile, and must not lie there with nobody at work on it.
+async fn add(app: Arc<App>, caller: Caller, new: NewJob, limits: Limits) -> Result<Enqueued, StoreError> {
+    // Held until the job is known, so that whoever works on it sees who has left.
+    let watched = app.jobs.watch(&new.id);
+    let slot = app.jobs.free_slot();
+    let new = NewJob { worker: slot.as_ref().map(|_| app.jobs.origin().to_owned()), ..new };
+    let audit = caller.audit(&app.clock, "generate", "queued").on(&new.id);
+    let enqueued = app.store.of(&caller).enqueue(&new, &limits, &audit).await?;
+    match (&enqueued, slot) {
+        (Enqueued::Begun(claimed), Some(slot)) => jobs::begin(&app, (**claimed).clone(), slot),
+        (Enqueued::Queued | Enqueued::Begun(_), slot) => {
+            drop(slot);
+            jobs::start(&app);
+            app.jobs.added(&new.id);
+            if watched.stop.is_cancelled() {
+                let audit = caller.audit(&app.clock, "cancel", "ok").on(&new.id);
+                app.store.of(&caller).cancel_job(&new.id, false, &audit).await?;
+            }
+        }
+        (Enqueued::Known(_) | Enqueued::Refused(_), _) => {}
+    }
+    Ok(enqueued)
 }
 
 /// What a client is told whose wish is not granted.

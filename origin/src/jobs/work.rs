@@ -60,8 +60,7 @@ impl Progress {
 }
 
 /// Does one job and sees it to its end.
-pub(super) async fn run(app: Arc<App>, claimed: Claimed, slot: OwnedSemaphorePermit) {
-    let watched = app.jobs.watch(&claimed.job.id);
+pub(super) async fn run(app: Arc<App>, claimed: Claimed, watched: Arc<Watched>, slot: OwnedSemaphorePermit) {
     watched.changed.notify_waiters();
     let progress = Progress::default();
     let made = AssertUnwindSafe(make(&app, &claimed, &watched, &progress)).catch_unwind().await;

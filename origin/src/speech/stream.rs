@@ -50,12 +50,14 @@ pub async fn stream(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<
     let id = new_id(app.clock.now_ms());
     // Watched before anybody can take the job: what is heard begins at its beginning.
     let watched = app.jobs.watch(&id);
-    let (job_id, is_new) = put(app, caller, order, key, Some(id.clone())).await?;
+    let mut leaving = Leaving { app: Arc::clone(app), caller: caller.clone(), id: id.clone(), is_armed: true };
+    let put = put(app, caller, order, key, Some(id.clone())).await;
+    leaving.is_armed = matches!(put, Ok((_, true)));
+    let (job_id, is_new) = put?;
     if !is_new {
         let job = wait(app, caller, &job_id).await?;
         return stored(app, caller, &job.id).await;
     }
-    let mut leaving = Leaving { app: Arc::clone(app), caller: caller.clone(), id: id.clone(), is_armed: true };
     let mut audio = watched.audio.subscribe();
     let until = Instant::now() + Duration::from_secs(app.settings.queue.wait_seconds);
     while !is_audible(&mut audio) {

@@ -136,3 +136,28 @@ async fn a_repeated_stream_is_the_same_to_the_byte() {
     assert_eq!(first.header("content-location"), second.header("content-location"));
     assert_eq!(used(&app).await, (5, 1));
 }
+
+#[tokio::test]
+async fn whoever_leaves_while_a_job_is_added_leaves_nothing_lying() {
+    let app = TestApp::new().await;
+    for (patience, is_live) in (0..60).map(|number| (number / 2, number % 2 == 0)) {
+        let body = json!({"text": "hello", "stream": is_live});
+        let mut asking = Box::pin(app.respond(app.request("POST", "/api/generate", Some((ADA, "free")), Some(&body))));
+        // A little further each time.
+        for _ in 0..patience {
+            if futures::poll!(&mut asking).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(asking);
+    }
+    // All are added, and nobody looks for dead workers here: what lies there would lie for ever.
+    app.app.tasks.close();
+    app.app.tasks.wait().await;
+    app.until_jobs(0, 0).await;
+    app.app.tasks.wait().await;
+    let (_, charged) = used(&app).await;
+    assert_eq!(app.audio_files().len(), usize::try_from(charged).unwrap());
+    app.assert_books_balance().await;
+}
