@@ -34,12 +34,12 @@ struct Origin {
     _engine: StubEngine,
 }
 
-fn setting(name: &str, default: usize) -> usize {
+pub(crate) fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |value| value.parse().unwrap())
 }
 
 /// A number below `bound`, another one each time.
-fn random(bound: u64) -> u64 {
+pub(crate) fn random(bound: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     (now.as_nanos() as u64).wrapping_mul(6_364_136_223_846_793_005).rotate_left(23) % bound
 }

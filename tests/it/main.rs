@@ -7,6 +7,7 @@ mod bypass;
 mod clients;
 mod confusion;
 mod corpus;
+mod cut;
 mod described;
 mod engines;
 mod entering;

@@ -75,8 +75,13 @@ struct PendingJob {
 
 pub(super) const POST: About = About::new(Section::Speech, "Speaks a text")
     .answers(&[
-        Gives::json::<Spoken>(200, "The audio is there; with `stream`, this is the audio")
-            .or(&["application/json", "audio/wav", "audio/pcm", "audio/mpeg", "audio/ogg"]),
+        Gives::json::<Spoken>(200, "The audio is there; with `stream`, this is the audio").or(&[
+            "application/json",
+            "audio/wav",
+            "audio/pcm",
+            "audio/mpeg",
+            "audio/ogg",
+        ]),
         Gives::json::<Pending>(202, "With `Prefer: respond-async`: it is in the queue"),
     ])
     .refuses(&REFUSES)
