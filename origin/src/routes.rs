@@ -31,6 +31,7 @@ mod outputs;
 mod page;
 mod passkeys;
 mod password;
+mod proof;
 mod refresh;
 mod register;
 mod reset;

@@ -46,9 +46,10 @@ impl Sentences {
     }
 }
 
+#[cfg(test)]
 impl Speech {
-    /// Waits for the whole audio, for tests of the engines; the server writes it to the disk piece by
-    /// piece (`jobs/work.rs`). Half an audio is never returned.
+    /// Waits for the whole audio; the server writes it to the disk piece by piece (`jobs/work.rs`).
+    /// Half an audio is never returned.
     ///
     /// # Errors
     /// What the stream reports, and [`EngineError::Failed`] for audio that is empty, ends inside

@@ -9,8 +9,9 @@ use gate::Code;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
+use webauthn_rs::prelude::RegisterPublicKeyCredential;
 
+use super::proof::ProofBody;
 use crate::app::App;
 use crate::caller::{Caller, LoggedIn};
 use crate::clock::Time;
@@ -19,34 +20,8 @@ use crate::input::{JsonBody, ObjectId};
 use crate::openapi::{About, Created, Section};
 use crate::passkeys;
 use crate::problem::Refusal;
-use crate::second_factor::{self, Given};
+use crate::second_factor;
 use crate::store::Passkey;
-
-/// The body of `POST` and `DELETE`: the password, and a second factor where there is one.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ProofBody {
-    /// Of accounts that have one.
-    #[serde(default)]
-    password: String,
-    #[serde(default)]
-    totp: Option<String>,
-    #[serde(default)]
-    recovery_code: Option<String>,
-    #[serde(default)]
-    #[schemars(with = "Option<Map<String, Value>>")]
-    passkey: Option<PublicKeyCredential>,
-}
-
-impl ProofBody {
-    fn given(&self) -> Given<'_> {
-        Given {
-            totp: self.totp.as_deref(),
-            recovery_code: self.recovery_code.as_deref(),
-            passkey: self.passkey.as_ref(),
-        }
-    }
-}
 
 /// One's own, the first made first.
 #[derive(Serialize, JsonSchema)]

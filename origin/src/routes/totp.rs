@@ -8,31 +8,16 @@ use axum::response::NoContent;
 use gate::Code;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use webauthn_rs::prelude::PublicKeyCredential;
 
+use super::proof::ProofBody;
 use crate::app::App;
 use crate::caller::LoggedIn;
 use crate::fresh;
 use crate::input::JsonBody;
 use crate::openapi::{About, Created, Section};
 use crate::problem::Refusal;
-use crate::second_factor::{self, Given};
+use crate::second_factor;
 use crate::store::Confirmed;
-
-/// The body of `POST`.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct OfferBody {
-    /// Of accounts that have one.
-    #[serde(default)]
-    password: String,
-    #[serde(default)]
-    recovery_code: Option<String>,
-    #[serde(default)]
-    #[schemars(with = "Option<Map<String, Value>>")]
-    passkey: Option<PublicKeyCredential>,
-}
 
 /// A secret for an authenticator app.
 #[derive(Serialize, JsonSchema)]
@@ -51,7 +36,7 @@ pub(super) const OFFER: About = About::new(Section::Accounts, "Offers a secret f
 pub(super) async fn offer(
     State(app): State<Arc<App>>,
     login: LoggedIn,
-    JsonBody(body): JsonBody<OfferBody>,
+    JsonBody(body): JsonBody<ProofBody>,
 ) -> Result<Created<TotpOffer>, Refusal> {
     let caller = login.caller();
     let user = fresh::confirm(&app, caller, "second_factor_offer", &body.password).await?;
@@ -59,8 +44,7 @@ pub(super) async fn offer(
     if app.store.second_factors().factors(&user.id).await?.totp_since.is_some() {
         return Err(conflict());
     }
-    let given = Given { totp: None, recovery_code: body.recovery_code.as_deref(), passkey: body.passkey.as_ref() };
-    second_factor::confirm(&app, caller, "second_factor_offer", given).await?;
+    second_factor::confirm(&app, caller, "second_factor_offer", body.given()).await?;
     let offer = second_factor::offer(&app, &user)?;
     let audit = caller.audit(&app.clock, "second_factor_offer", "ok");
     if !app.store.of(caller).offer_second_factor(&offer.sealed, &audit).await? {
@@ -106,38 +90,20 @@ pub(super) async fn confirm(
     }
 }
 
-/// The body of `DELETE`.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RemoveBody {
-    /// Of accounts that have one.
-    #[serde(default)]
-    password: String,
-    #[serde(default)]
-    totp: Option<String>,
-    #[serde(default)]
-    recovery_code: Option<String>,
-    #[serde(default)]
-    #[schemars(with = "Option<Map<String, Value>>")]
-    passkey: Option<PublicKeyCredential>,
-}
-
 pub(super) const REMOVE: About = About::new(Section::Accounts, "Removes the second factor").refuses(&[Code::NotFound]);
 
 /// `DELETE`: removes it, against the password and a code, a passkey or a recovery code.
 pub(super) async fn remove(
     State(app): State<Arc<App>>,
     login: LoggedIn,
-    JsonBody(body): JsonBody<RemoveBody>,
+    JsonBody(body): JsonBody<ProofBody>,
 ) -> Result<NoContent, Refusal> {
     let caller = login.caller();
     fresh::confirm(&app, caller, "second_factor_remove", &body.password).await?;
     if app.store.second_factors().factors(caller.user_id()).await?.totp_since.is_none() {
         return Err(Refusal::not_found());
     }
-    let (totp, recovery_code) = (body.totp.as_deref(), body.recovery_code.as_deref());
-    let given = Given { totp, recovery_code, passkey: body.passkey.as_ref() };
-    second_factor::confirm(&app, caller, "second_factor_remove", given).await?;
+    second_factor::confirm(&app, caller, "second_factor_remove", body.given()).await?;
     let audit = caller.audit(&app.clock, "second_factor_remove", "ok");
     app.store.second_factors().remove(caller.user_id(), &audit).await?;
     Ok(NoContent)
