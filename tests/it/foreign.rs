@@ -1,15 +1,29 @@
 //! Every route that takes an id, with every kind of id of somebody else: it answers as if there were
 //! none, and nothing is read or changed.
 
+use std::process::Command;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::api::{self, Operation};
+use tests::process::artefact;
 use tests::world::{ADMIN_PASSWORD, User, World, roomy};
 
 const CONSENT: &str = "This is a recording of my own voice, and I agree that a synthetic voice is made of it.";
 /// Stands in everything of hers that has words.
 const MARK: &str = "zinnober";
 const UNKNOWN: &str = "01JD0000000000000000000000";
+/// Ids of what only a device and a provider can bring about.
+const PASSKEY: &str = "01JD0000000000000000000001";
+const IDENTITY: &str = "01JD0000000000000000000002";
+/// Writes both straight into the database; the arguments are its path, the user and the mark.
+const PUT_IN: &str = "\
+import sqlite3, sys
+path, user, mark, passkey, identity = sys.argv[1:]
+with sqlite3.connect(path, timeout=10) as database:
+    database.execute('INSERT INTO passkeys VALUES (?, ?, 0, ?, ?, ?, 0, 1, NULL)', (passkey, user, mark, mark, '{}'))
+    database.execute('INSERT INTO identities VALUES (?, ?, ?, ?, ?, 1)', (identity, user, 'https://id.example', mark, mark))
+";
 
 /// Everything of hers, by kind.
 async fn belongings(world: &World, ada: &User, admin: &User) -> Vec<(&'static str, String)> {
@@ -33,6 +47,9 @@ async fn belongings(world: &World, ada: &User, admin: &User) -> Vec<(&'static st
     let token = made("/api/tokens", ada, json!({"name": format!("token {MARK}")})).await;
     let export = made("/api/me/export", ada, json!({})).await;
     let invitation = made("/api/admin/invitations", admin, json!({})).await;
+    let mut put_in = Command::new(artefact("SERVICES_PYTHON", ".tools/services/bin/python"));
+    put_in.args(["-c", PUT_IN]).arg(world.data().join("cosygate.db")).args([&ada.id, MARK, PASSKEY, IDENTITY]);
+    assert!(put_in.status().unwrap().success());
     let logins: Value = world.get_as(ada, "/api/logins").await.json().await.unwrap();
     let audit: Value = world.get_as(ada, "/api/me/audit").await.json().await.unwrap();
     let entry = &audit["entries"][0];
@@ -44,6 +61,8 @@ async fn belongings(world: &World, ada: &User, admin: &User) -> Vec<(&'static st
         ("token", text(&token["id"])),
         ("export", text(&export["id"])),
         ("login", text(&logins["logins"][0]["id"])),
+        ("passkey", PASSKEY.to_owned()),
+        ("identity", IDENTITY.to_owned()),
         ("user", ada.id.clone()),
         ("invitation", text(&invitation["id"])),
         ("audit row", entry["seq"].to_string()),
@@ -53,12 +72,25 @@ async fn belongings(world: &World, ada: &User, admin: &User) -> Vec<(&'static st
 
 /// What she sees of what is hers, without what changes by itself.
 async fn seen(world: &World, ada: &User) -> Vec<(String, Value)> {
-    let mut all = Vec::new();
-    for path in ["/api/me", "/api/outputs", "/api/jobs", "/api/voices", "/api/shares", "/api/tokens", "/api/me/usage"] {
+    const PATHS: [&str; 9] = [
+        "/api/me",
+        "/api/me/usage",
+        "/api/me/passkeys",
+        "/api/me/identities",
+        "/api/outputs",
+        "/api/jobs",
+        "/api/voices",
+        "/api/shares",
+        "/api/tokens",
+    ];
+    let mut all: Vec<(String, Value)> = Vec::new();
+    for path in PATHS {
         let response = world.get_as(ada, path).await;
         assert_eq!(response.status(), 200, "{path}");
         all.push((path.to_owned(), response.json().await.unwrap()));
     }
+    let marked = |path: &str| all.iter().any(|(known, value)| known == path && value.to_string().contains(MARK));
+    assert!(marked("/api/me/passkeys") && marked("/api/me/identities"), "{all:?}");
     let logins: Value = world.get_as(ada, "/api/logins").await.json().await.unwrap();
     for login in logins["logins"].as_array().unwrap() {
         all.push((format!("login {}", login["id"]), login["ended_at"].clone()));
