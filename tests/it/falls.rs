@@ -47,7 +47,7 @@ async fn falls_and_comes_back(fault: &str) {
     let module = artefact("FILTER_WASM_FAULTS", "target/edge/cosygate-filter-faults.wasm");
     hand_over_module(folder.path(), 1, &configuration(&policy), &module);
     let edge = Edge::start(folder.path(), origin.address, &[]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     let clients = clients(&edge).await;
 
     assert_eq!(status(&edge, &clients[0], Some(&bearer), Some(fault)).await, 503, "who falls into it is told so");
@@ -94,7 +94,7 @@ async fn a_module_that_is_none_leaves_the_one_before_in_force() {
     let (policy, bearer) = policy_and_bearer();
     hand_over(folder.path(), 1, &configuration(&policy));
     let edge = Edge::start(folder.path(), origin.address, &[]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     let clients = clients(&edge).await;
     let whole = std::fs::read(tests::edge::filter_module()).unwrap();
     for (version, bytes) in (2..).zip([&b""[..], b"not a module", &whole[..whole.len() / 2]]) {

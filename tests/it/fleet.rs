@@ -83,11 +83,7 @@ pub(crate) async fn another_edge(world: &World, name: &str, variables: &[(&str, 
     let origin = world.origin_url.strip_prefix("http://").unwrap().parse().unwrap();
     let renamed = |text: String| text.replace("\"edge-1\"", &format!("\"{name}\""));
     let edge = Edge::start_with(&folder, origin, variables, renamed).await;
-    let guarded = format!("{}/api/me", edge.url);
-    tests::scripted::eventually("the second edge", async || {
-        reqwest::get(&guarded).await.is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)
-    })
-    .await;
+    edge.answers("/api/me", 401).await;
     edge
 }
 

@@ -7,7 +7,7 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tests::bundle::{Root, claims, following, now};
 use tests::edge::{Edge, hand_over};
-use tests::scripted::{Scripted, eventually};
+use tests::scripted::{Scripted, eventually, everywhere};
 
 use crate::under_way::{token, token_of};
 
@@ -41,15 +41,7 @@ async fn rev(edge: &Edge) -> u64 {
 
 /// Waits until both workers judge by a revision: so many fresh connections in a row.
 async fn judged_by(edge: &Edge, wanted: u64) {
-    eventually("the revision", async || {
-        for _ in 0..12 {
-            if rev(edge).await != wanted {
-                return false;
-            }
-        }
-        true
-    })
-    .await;
+    eventually("the revision", async || everywhere(async || rev(edge).await == wanted).await).await;
 }
 
 async fn start(folder: &Path, origin: &Scripted, roots: &[&Root], seed: Option<&str>) -> Edge {
@@ -139,7 +131,8 @@ async fn without_a_control_plane_the_last_good_policy_stays_until_it_runs_out() 
     judged_by(&edge, 2).await;
     origin.offer_nothing(503);
     assert_eq!(status(&edge, "/echo", Some("ada")).await, StatusCode::OK, "what was heard stays");
-    eventually("run out", async || status(&edge, "/", None).await == StatusCode::SERVICE_UNAVAILABLE).await;
+    let is_silent = async || status(&edge, "/", None).await == StatusCode::SERVICE_UNAVAILABLE;
+    eventually("run out", async || everywhere(is_silent).await).await;
     assert!(now() >= short["exp"].as_u64().unwrap());
     assert_eq!(status(&edge, "/echo", Some("ada")).await, StatusCode::SERVICE_UNAVAILABLE);
     origin.offer("back", root.sign(&claims(7, &policy(3))));
@@ -181,12 +174,7 @@ async fn what_is_withdrawn_ends_at_once_even_in_the_middle_of_a_stream() {
     let ended = tokio::time::timeout(Duration::from_secs(2), hers.chunk()).await;
     assert!(ended.expect("her stream goes on").is_err(), "it breaks off, so that nobody takes it for whole");
     eventually("refused by both workers", async || {
-        for _ in 0..12 {
-            if get("/echo", &ada).await.status() != StatusCode::UNAUTHORIZED {
-                return false;
-            }
-        }
-        true
+        everywhere(async || get("/echo", &ada).await.status() == StatusCode::UNAUTHORIZED).await
     })
     .await;
     assert_eq!(get("/echo", &bob).await.status(), StatusCode::OK);

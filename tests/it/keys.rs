@@ -10,7 +10,7 @@ use jsonwebtoken::Header;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tests::edge::{Edge, configuration, hand_over};
-use tests::scripted::{Answer, Scripted, eventually};
+use tests::scripted::{Answer, Scripted, eventually, everywhere};
 
 /// A policy with one issuer for each name, its keys at `/keys/<name>`.
 fn policy(names: &[&str], refresh_s: u32, max_stale_s: u32) -> Value {
@@ -66,18 +66,13 @@ async fn code(response: Response) -> String {
 async fn start(folder: &Path, origin: &Scripted, policy: &Value) -> Edge {
     hand_over(folder, 1, &configuration(policy));
     let edge = Edge::start(folder, origin.address, &[]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     edge
 }
 
 async fn passes_everywhere(edge: &Edge, token: &str) {
     eventually("keys at every worker", async || {
-        for _ in 0..12 {
-            if call(edge, token).await.status() != StatusCode::OK {
-                return false;
-            }
-        }
-        true
+        everywhere(async || call(edge, token).await.status() == StatusCode::OK).await
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tests::edge::{Edge, configuration, hand_over};
-use tests::scripted::{Scripted, eventually};
+use tests::scripted::{Scripted, eventually, everywhere};
 use tests::world::World;
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn behind_proxies_of_ours_the_client_is_who_the_first_of_them_saw() {
         text.replace(line, "")
     })
     .await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     let call = async |forwarded: &str| {
         let request = reqwest::Client::new().get(format!("{}/once", edge.url)).header("x-forwarded-for", forwarded);
         request.send().await.unwrap()
@@ -213,8 +213,8 @@ async fn an_issuer_and_the_whole_edge_have_limits_and_what_they_refuse_costs_nob
         policy["issuers"][0].as_object_mut().unwrap().remove("requests");
         policy["limits"]["edge"] = json!({"per_minute": 1, "burst": 4});
     });
-    eventually("the limit of the edge", async || {
-        let refused = world.get("/").await;
+    let is_refused = async || {
+        let refused = reqwest::get(format!("{}/", world.edge.url)).await.unwrap();
         let status = refused.status();
         if status != StatusCode::OK {
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
@@ -222,8 +222,8 @@ async fn an_issuer_and_the_whole_edge_have_limits_and_what_they_refuse_costs_nob
             assert_eq!(refused.json::<Value>().await.unwrap()["code"], "overloaded");
         }
         status != StatusCode::OK
-    })
-    .await;
+    };
+    eventually("the limit of the edge", async || everywhere(is_refused).await).await;
     for _ in 0..20 {
         assert_eq!(world.get_as(&ada, "/api/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }

@@ -79,7 +79,7 @@ async fn a_limit_that_cannot_be_counted_does_what_the_policy_says() {
     ]);
     hand_over(folder.path(), 1, &configuration(&policy));
     let edge = Edge::start(folder.path(), origin.address, &[]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     let client = Client::new();
     let call = |user: &str| {
         let request = client.get(format!("{}/api/me", edge.url)).bearer_auth(token(user));

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use tests::api::{self, Operation};
 use tests::echo;
 use tests::edge::{Edge, configuration, hand_over};
-use tests::scripted::eventually;
 use tests::world::shipped_policy;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -115,7 +114,7 @@ async fn every_cell_is_as_the_policy_declares_it() {
     let (folder, origin) = (tempfile::tempdir().unwrap(), echo::start().await);
     hand_over(folder.path(), 1, &configuration(&policy));
     let edge = Edge::start(folder.path(), origin, &[]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     let client = Client::new();
     let operations = api::operations(&api::printed());
     let (mut cells, mut passed, mut differ) = (0, 0, Vec::new());

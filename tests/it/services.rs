@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tests::edge::{Edge, IDENTITY_KEYS, configuration, hand_over};
 use tests::process::{artefact, workspace};
-use tests::scripted::{Scripted, eventually};
+use tests::scripted::Scripted;
 
 const TARGET: &str = "/api/me?x=1";
 
@@ -22,7 +22,7 @@ async fn sealed_by(keys: &str) -> String {
     let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
     hand_over(folder.path(), 1, &configuration(&suite.policy));
     let edge = Edge::start(folder.path(), origin.address, &[("COSYGATE_IDENTITY_KEYS", keys)]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     let url = format!("{}{TARGET}", edge.url);
     let response = reqwest::Client::new().get(url).header("authorization", bearer).send().await.unwrap();
     let received: Value = response.json().await.unwrap();

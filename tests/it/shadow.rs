@@ -23,7 +23,7 @@ async fn what_the_shadow_would_decide_is_counted_logged_and_never_done() {
     let (folder, origin) = (tempfile::tempdir().unwrap(), Scripted::start().await);
     hand_over(folder.path(), 1, &configuration(&policy));
     let edge = Edge::start(folder.path(), origin.address, &[]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     let client = Client::new();
     let call = |method: &str, path: &str| {
         let method = method.parse().unwrap();

@@ -29,7 +29,7 @@ fn policy() -> Value {
 async fn start(folder: &Path, origin: &Scripted) -> Edge {
     hand_over(folder, 1, &configuration(&policy()));
     let edge = Edge::start(folder, origin.address, &[]).await;
-    eventually("the policy", async || reqwest::get(format!("{}/", edge.url)).await.unwrap().status() == 200).await;
+    edge.answers("/", 200).await;
     edge
 }
 

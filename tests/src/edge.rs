@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::process::{Program, artefact, free_port, workspace};
+use crate::scripted::everywhere;
 
 /// The identity key of all test worlds.
 pub const IDENTITY_KEYS: &str = "test:dGVzdCB0ZXN0IHRlc3QgdGVzdCB0ZXN0IHRlc3QgdGVzdA";
@@ -71,6 +72,20 @@ impl Edge {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         edge
+    }
+
+    /// Waits until every worker answers so to a stranger's GET: until then some may have no policy yet.
+    ///
+    /// # Panics
+    /// One does not within half a minute.
+    pub async fn answers(&self, path: &str, status: u16) {
+        let url = format!("{}{path}", self.url);
+        let says = async || reqwest::get(&url).await.is_ok_and(|answer| answer.status() == status);
+        let end = Instant::now() + Duration::from_secs(30);
+        while !everywhere(says).await {
+            assert!(Instant::now() < end, "{path} is not {status} everywhere:\n{}", self.envoy.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -219,6 +219,17 @@ pub async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
     within(PATIENCE, what, holds).await;
 }
 
+/// Whether it holds at every worker of an edge. Each worker takes up by itself what is new; if every
+/// question has a connection of its own, so many in a row reach all of them.
+pub async fn everywhere(mut holds: impl AsyncFnMut() -> bool) -> bool {
+    for _ in 0..12 {
+        if !holds().await {
+            return false;
+        }
+    }
+    true
+}
+
 /// Asks until the answer fits, at most for so long.
 pub async fn within(patience: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let end = std::time::Instant::now() + patience;

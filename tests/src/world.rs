@@ -82,11 +82,7 @@ impl World {
         }
         let edge = Edge::start(&data.join("edge"), ([127, 0, 0, 1], port).into(), &[]).await;
         let world = Self { edge, origin, origin_url: format!("http://127.0.0.1:{port}"), client, folder };
-        let end = Instant::now() + Duration::from_secs(30);
-        while world.get("/api/me").await.status() != StatusCode::UNAUTHORIZED {
-            assert!(Instant::now() < end, "no policy at the edge:\n{}", world.edge.envoy.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        world.edge.answers("/api/me", 401).await;
         world
     }
 
