@@ -16,28 +16,30 @@ pub struct Day {
     now: DateTime<Tz>,
 }
 
-impl Day {
-    /// The caller's day.
+/// A day as far as it is used up, without what is still under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Today {
+    /// Which.
+    pub day: Day,
+    /// How far.
+    pub usage: Usage,
+}
+
+impl Today {
+    /// The caller's.
     ///
     /// # Errors
     /// The database failed.
     pub async fn of(app: &App, caller: &Caller) -> Result<Self, StoreError> {
-        let name = app.store.of(caller).time_zone().await?;
-        Ok(Self::in_zone(name.as_deref(), app.clock.now_ms()))
-    }
-
-    /// The caller's day, and what was used of it, without what is still under way.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn with_usage_of(app: &App, caller: &Caller) -> Result<(Self, Usage), StoreError> {
         let now_ms = app.clock.now_ms();
-        let (zone, days) = app.store.of(caller).used_since(&Self::earliest(now_ms)).await?;
-        let day = Self::in_zone(zone.as_deref(), now_ms);
-        let today = days.into_iter().find(|(name, _)| *name == day.name());
-        Ok((day, today.map(|(_, usage)| usage).unwrap_or_default()))
+        let (zone, days) = app.store.of(caller).used_since(&Day::earliest(now_ms)).await?;
+        let day = Day::in_zone(zone.as_deref(), now_ms);
+        let used = days.into_iter().find(|(name, _)| *name == day.name());
+        Ok(Self { day, usage: used.map(|(_, usage)| usage).unwrap_or_default() })
     }
+}
 
+impl Day {
     /// The name of the earliest day that it may be anywhere at this moment, in milliseconds since the epoch.
     pub fn earliest(now_ms: i64) -> String {
         Self::at(Tz::UTC, now_ms).first_of(2)

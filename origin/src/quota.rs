@@ -13,7 +13,7 @@ use axum::response::Response;
 
 use crate::app::App;
 use crate::caller::Caller;
-use crate::days::Day;
+use crate::days::Today;
 
 /// The header; the edge takes it off (`filter/src/http.rs`).
 const HEADER: &str = "x-cosygate-quota";
@@ -32,12 +32,14 @@ struct Left {
     rev: i64,
 }
 
-/// Adds what is left of the day to every answer that charged, or that would have.
+/// Adds what is left of the day to every answer that charged, or that would have. A response that knows
+/// [`Today`] saves a look.
 pub async fn tell(State(app): State<Arc<App>>, caller: Caller, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let status = response.status();
+    let known = response.extensions_mut().remove::<Today>();
     if (status.is_success() || status == StatusCode::TOO_MANY_REQUESTS)
-        && let Some(left) = left(&app, &caller).await
+        && let Some(left) = left(&app, &caller, known).await
     {
         for (name, value) in left.headers() {
             if let Ok(value) = HeaderValue::from_str(&value) {
@@ -49,10 +51,13 @@ pub async fn tell(State(app): State<Arc<App>>, caller: Caller, request: Request,
 }
 
 /// `None` if it cannot be said; then the edge remembers nothing.
-async fn left(app: &App, caller: &Caller) -> Option<Left> {
+async fn left(app: &App, caller: &Caller, known: Option<Today>) -> Option<Left> {
     let policy = app.policy.now();
     let role = policy.role(caller.role()).ok()?;
-    let (day, usage) = Day::with_usage_of(app, caller).await.ok()?;
+    let Today { day, usage } = match known {
+        Some(today) => today,
+        None => Today::of(app, caller).await.ok()?,
+    };
     let left = |limit: u32, used: i64| i64::from(limit).saturating_sub(used).max(0);
     Some(Left {
         characters: left(role.characters_per_day, usage.characters),

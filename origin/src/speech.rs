@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::audio::Format;
 use crate::caller::Caller;
 use crate::clock::{Time, new_id};
-use crate::days::Day;
+use crate::days::{Day, Today};
 use crate::engine::{EngineError, Reference, Utterance};
 use crate::hash::sha256_hex;
 use crate::jobs::{self, lease_until};
@@ -83,17 +83,25 @@ impl Order {
 /// # Errors
 /// A quota, the queue, another order under the same key. Nothing has changed then.
 pub async fn enqueue(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<String>) -> Result<String, Refusal> {
-    Ok(put(app, caller, order, key, None).await?.0)
+    Ok(put(app, caller, order, key, None).await?.id)
 }
 
-/// As [`enqueue`]; also tells whether the job is new.
+/// A job, right after it was asked for.
+struct Put {
+    id: String,
+    /// It was not there before.
+    is_new: bool,
+    today: Option<Today>,
+}
+
+/// As [`enqueue`], and tells more.
 async fn put(
     app: &Arc<App>,
     caller: &Caller,
     order: &Order,
     key: Option<String>,
     listener: Option<String>,
-) -> Result<(String, bool), Refusal> {
+) -> Result<Put, Refusal> {
     if app.stopping.is_cancelled() {
         return Err(Refusal::overloaded());
     }
@@ -125,14 +133,15 @@ async fn put(
         queue_length: i64::try_from(app.settings.queue.length).unwrap_or(i64::MAX),
     };
     let id = new.id.clone();
-    let refused = match app.tasks.spawn(add(Arc::clone(app), caller.clone(), new, limits)).await {
-        Ok(Ok(Enqueued::Queued | Enqueued::Begun(_))) => return Ok((id, true)),
-        Ok(Ok(Enqueued::Known(id))) => return Ok((id, false)),
-        Ok(Ok(Enqueued::Refused(refused))) => refused,
-        Ok(Err(error)) => return Err(error.into()),
-        Err(panic) => return Err(Refusal::internal(panic)),
+    let added = app.tasks.spawn(add(Arc::clone(app), caller.clone(), new, limits)).await;
+    let (enqueued, today) = added.map_err(Refusal::internal)??;
+    let refused = match enqueued {
+        Enqueued::Queued | Enqueued::Begun(_) => return Ok(Put { id, is_new: true, today }),
+        Enqueued::Known(id) => return Ok(Put { id, is_new: false, today: None }),
+        Enqueued::Refused(refused) => refused,
     };
-    let problem = refusal(app, caller, role, refused).await?;
+    let day = today.map_or_else(|| Day::in_zone(None, now_ms), |today| today.day);
+    let problem = refusal(role, &day, refused);
     metrics::counter!("cosygate_generations_total", "result" => "refused").increment(1);
     // A refusal that the audit cannot take is still a refusal; the log has it.
     let audit = caller.audit(&app.clock, "generate", problem.code.as_str());
@@ -144,13 +153,18 @@ async fn put(
 
 /// Adds a job, and begins it if there is room. A task of its own: the job is added even if the client
 /// leaves meanwhile, and must not lie there with nobody at work on it.
-async fn add(app: Arc<App>, caller: Caller, new: NewJob, limits: Limits) -> Result<Enqueued, StoreError> {
+async fn add(
+    app: Arc<App>,
+    caller: Caller,
+    new: NewJob,
+    limits: Limits,
+) -> Result<(Enqueued, Option<Today>), StoreError> {
     // Held until the job is known, so that whoever works on it sees who has left.
     let watched = app.jobs.watch(&new.id);
     let slot = app.jobs.free_slot();
     let new = NewJob { worker: slot.as_ref().map(|_| app.jobs.origin().to_owned()), ..new };
     let audit = caller.audit(&app.clock, "generate", "queued").on(&new.id);
-    let enqueued = app.store.of(&caller).enqueue(&new, &limits, &audit).await?;
+    let (enqueued, today) = app.store.of(&caller).enqueue(&new, &limits, &audit).await?;
     match (&enqueued, slot) {
         (Enqueued::Begun(claimed), Some(slot)) => jobs::begin(&app, (**claimed).clone(), slot),
         (Enqueued::Queued | Enqueued::Begun(_), slot) => {
@@ -164,18 +178,14 @@ async fn add(app: Arc<App>, caller: Caller, new: NewJob, limits: Limits) -> Resu
         }
         (Enqueued::Known(_) | Enqueued::Refused(_), _) => {}
     }
-    Ok(enqueued)
+    Ok((enqueued, today))
 }
 
 /// What a client is told whose wish is not granted.
-///
-/// # Errors
-/// The database failed.
-async fn refusal(app: &App, caller: &Caller, role: &Role, refused: Refused) -> Result<Problem, StoreError> {
-    let day = Day::of(app, caller).await?;
+fn refusal(role: &Role, day: &Day, refused: Refused) -> Problem {
     let midnight = format!("until midnight ({})", day.zone());
     let quota = |detail: String| Problem::new(Code::QuotaExhausted, detail).retry_after(day.seconds_left());
-    Ok(match refused {
+    match refused {
         Refused::KeyTaken => Problem::new(
             Code::IdempotencyConflict,
             "This Idempotency-Key was used with another body. Use a new one for a new generation.",
@@ -204,7 +214,7 @@ async fn refusal(app: &App, caller: &Caller, role: &Role, refused: Refused) -> R
             let detail = "As much waits as this server takes on. Try again in a moment.";
             Problem::new(Code::Overloaded, detail).retry_after(QUEUE_RETRY_S)
         }
-    })
+    }
 }
 
 /// Waits until a job has ended. One that does not come to its turn in time is cancelled.

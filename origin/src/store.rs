@@ -44,7 +44,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgPool, SqlitePool};
 
-use self::jobs::{Made, Wish};
+use self::jobs::{Made, Outcome, Wish};
 use self::journal::Journal;
 use self::together::Together;
 use crate::caller::{Admin, Caller};
@@ -93,7 +93,7 @@ pub struct Store {
     /// SQLite has one writer at a time. One connection for all writes makes them queue up in
     /// order, where several would poll for the lock.
     writer: Db,
-    wishes: Arc<Together<Wish, Enqueued>>,
+    wishes: Arc<Together<Wish, Outcome>>,
     made: Arc<Together<Made, bool>>,
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CONTENT_LOCATION, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use gate::Code;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -132,12 +132,12 @@ pub(super) async fn handler(
 
 /// A file whose end is not known yet.
 async fn live(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<String>) -> Result<Response, Refusal> {
-    let Live { id, sample_rate, pcm } = speech::stream(app, caller, order, key).await?;
+    let Live { id, sample_rate, today, pcm } = speech::stream(app, caller, order, key).await?;
     let file = audio::live(order.format, sample_rate, pcm, &app.audio).map_err(Refusal::internal)?;
     let file = file.ok_or_else(|| Refusal::internal("a format that needs the whole was let through"))?;
     let media_type = order.format.media_type().to_owned();
     let headers = [(CONTENT_TYPE, media_type), (CONTENT_LOCATION, speech::audio_url(&id, order.format))];
-    Ok((headers, axum::body::Body::from_stream(file)).into_response())
+    Ok((today.map(Extension), headers, axum::body::Body::from_stream(file)).into_response())
 }
 
 /// The client's name for what it wants done once

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::Extension;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -24,6 +25,7 @@ use super::{download, generate};
 use crate::app::App;
 use crate::audio::{self, Format};
 use crate::caller::Caller;
+use crate::days::Today;
 use crate::input::JsonBody;
 use crate::openai::{MODELS, PCM_RATE, VOICES};
 use crate::openapi::{About, Gives, Section};
@@ -112,8 +114,8 @@ pub(super) async fn handler(
     let voice = choose(&app, &caller, &wanted).await?;
     let order = generate::order(&app, &caller, body.input, voice, body.instructions, body.speed)?;
     let order = Order { format, ..order };
-    let Sound { id, seconds, file } = sound(&app, &caller, &order, key).await?;
-    let place = [(CONTENT_LOCATION, speech::audio_url(&id, format))];
+    let Sound { id, today, seconds, file } = sound(&app, &caller, &order, key).await?;
+    let place = (today.map(Extension), [(CONTENT_LOCATION, speech::audio_url(&id, format))]);
     Ok(match stream_format {
         StreamFormat::Audio => {
             (place, [(CONTENT_TYPE, format.media_type())], HttpBody::from_stream(file)).into_response()
@@ -129,6 +131,8 @@ pub(super) async fn handler(
 struct Sound {
     /// Of the output.
     id: String,
+    /// See [`Live::today`].
+    today: Option<Today>,
     /// How long it is; known when the file has ended.
     seconds: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// Ends with an error when it is not whole.
@@ -142,9 +146,9 @@ async fn sound(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<Strin
     if !is_right_rate || !audio::comes_live(format, app.settings.engine.sample_rate_hz) {
         let (output, file) = spoken(app, caller, order, key).await?;
         let seconds = output.seconds();
-        return Ok(Sound { id: output.id, seconds: Arc::new(move || seconds), file: pieces(file) });
+        return Ok(Sound { id: output.id, today: None, seconds: Arc::new(move || seconds), file: pieces(file) });
     }
-    let Live { id, sample_rate, pcm } = speech::stream(app, caller, order, key).await?;
+    let Live { id, sample_rate, today, pcm } = speech::stream(app, caller, order, key).await?;
     let bytes = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&bytes);
     let pcm = pcm.inspect_ok(move |piece| {
@@ -153,7 +157,7 @@ async fn sound(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<Strin
     let file = audio::live(format, sample_rate, pcm.boxed(), &app.audio).map_err(Refusal::internal)?;
     let file = file.ok_or_else(|| Refusal::internal("the engine has another rate than it is set to"))?;
     let seconds = move || bytes.load(Ordering::Relaxed) as f64 / 2.0 / f64::from(sample_rate.max(1));
-    Ok(Sound { id, seconds: Arc::new(seconds), file })
+    Ok(Sound { id, today, seconds: Arc::new(seconds), file })
 }
 
 /// A whole file, piece by piece.

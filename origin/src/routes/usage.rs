@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clock::Time;
-use crate::days::Day;
+use crate::days::Today;
 use crate::input::Parameters;
 use crate::openapi::{About, Section};
 use crate::problem::Refusal;
@@ -96,7 +96,7 @@ pub(super) async fn handler(
     }
     let policy = app.policy.now();
     let role = policy.role(caller.role())?;
-    let (day, usage) = Day::with_usage_of(&app, &caller).await?;
+    let Today { day, usage } = Today::of(&app, &caller).await?;
     let owned = app.store.of(&caller);
     let stored = owned.stored_bytes().await?;
     let amount = |used, limit: u32| Amount { used, limit: u64::from(limit) };

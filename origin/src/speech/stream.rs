@@ -15,10 +15,11 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Order, QUEUE_RETRY_S, cancel, deleted, outcome, put, wait};
+use super::{Order, Put, QUEUE_RETRY_S, cancel, deleted, outcome, put, wait};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clock::new_id;
+use crate::days::Today;
 use crate::engine::wav;
 use crate::jobs::{Audio, RENEWAL, Watched, lease_until};
 use crate::problem::Refusal;
@@ -33,6 +34,8 @@ pub struct Live {
     pub id: String,
     /// Samples a second.
     pub sample_rate: u32,
+    /// The user's day as it was when this was asked for, if it is new.
+    pub today: Option<Today>,
     /// 16-bit signed little-endian mono PCM. An error means that the audio is not whole; whoever
     /// passes it on must not end properly then. After the proper end it is stored and charged.
     pub pcm: BoxStream<'static, io::Result<Bytes>>,
@@ -52,8 +55,8 @@ pub async fn stream(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<
     let watched = app.jobs.watch(&id);
     let mut leaving = Leaving { app: Arc::clone(app), caller: caller.clone(), id: id.clone(), is_armed: true };
     let put = put(app, caller, order, key, Some(id.clone())).await;
-    leaving.is_armed = matches!(put, Ok((_, true)));
-    let (job_id, is_new) = put?;
+    leaving.is_armed = put.as_ref().is_ok_and(|put| put.is_new);
+    let Put { id: job_id, is_new, today } = put?;
     if !is_new {
         let job = wait(app, caller, &job_id).await?;
         return stored(app, caller, &job.id).await;
@@ -93,7 +96,7 @@ pub async fn stream(app: &Arc<App>, caller: &Caller, order: &Order, key: Option<
     }
     let tail = Tail { audio, at: 0, watched, leaving };
     let pcm = stream::try_unfold(tail, |tail| async move { tail.next().await }).boxed();
-    Ok(Live { id, sample_rate, pcm })
+    Ok(Live { id, sample_rate, today, pcm })
 }
 
 /// Whether there is something to hear, or to say.
@@ -195,5 +198,5 @@ async fn stored(app: &Arc<App>, caller: &Caller, id: &str) -> Result<Live, Refus
         Ok(Some((piece, (blobs, id, next))))
     });
     let sample_rate = u32::try_from(output.sample_rate).unwrap_or_default();
-    Ok(Live { id: id.to_owned(), sample_rate, pcm: pcm.boxed() })
+    Ok(Live { id: id.to_owned(), sample_rate, today: None, pcm: pcm.boxed() })
 }

@@ -17,11 +17,12 @@ mod wish;
 
 use self::charge::{Charge, charge};
 pub(super) use self::made::{Made, complete};
-pub(super) use self::wish::{Wish, enqueue};
+pub(super) use self::wish::{Outcome, Wish, enqueue};
 use super::audit::insert_audit;
 use super::outputs::{Owned, discard};
 use super::queue::Claimed;
 use super::{AuditEntry, Output, StoreError, in_transaction, on_db};
+use crate::days::Today;
 
 /// One generation, from the moment it is asked for until a day after its end.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -221,11 +222,17 @@ impl Owned<'_> {
     /// served first, so nobody waits behind another's backlog. Where nobody waits at all and the
     /// worker has room, it begins at once.
     ///
-    /// Whoever tells of it before it has ended calls [`super::Store::sync`] first.
+    /// Whoever tells of it before it has ended calls [`super::Store::sync`] first. Besides, what was
+    /// used of the user's day, except where the key was known.
     ///
     /// # Errors
     /// The database failed; nothing has changed.
-    pub async fn enqueue(&self, job: &NewJob, limits: &Limits, audit: &AuditEntry) -> Result<Enqueued, StoreError> {
+    pub async fn enqueue(
+        &self,
+        job: &NewJob,
+        limits: &Limits,
+        audit: &AuditEntry,
+    ) -> Result<(Enqueued, Option<Today>), StoreError> {
         let wish = Wish { owner: self.owner.clone(), job: job.clone(), limits: *limits, audit: audit.clone() };
         self.store.wishes.ask(self.store, wish).await
     }

@@ -177,7 +177,7 @@ async fn nothing_is_left_of_a_user(store: Store) {
             lease_until: NOW_MS,
         };
         let asked = owner.audit(&crate::clock::Clock::standing(NOW_MS), "generate", "queued");
-        assert_eq!(store.of(owner).enqueue(&wanted, &GENEROUS, &asked).await.unwrap(), Enqueued::Queued);
+        assert_eq!(store.of(owner).enqueue(&wanted, &GENEROUS, &asked).await.unwrap().0, Enqueued::Queued);
         let claimed = store.queue().claim("worker", |_| 9, NOW_MS, NOW_MS + 999).await.unwrap();
         let crate::store::Claim::Taken(claimed) = claimed else { panic!("{claimed:?}") };
         let output = Output {

@@ -8,9 +8,9 @@ use sqlx::QueryBuilder;
 
 use super::{Enqueued, Job, Limits, NewJob, Refused};
 use crate::caller::Caller;
-use crate::days::Day;
+use crate::days::{Day, Today};
 use crate::store::queue::{ADVANCE, Claimed};
-use crate::store::{AuditEntry, Store, StoreError, in_passing};
+use crate::store::{AuditEntry, Store, StoreError, Usage, in_passing};
 
 /// What a unit of virtual time is: a thousandth of a character for a role of weight 1.
 const VIRTUAL_UNITS: i64 = 1000;
@@ -61,12 +61,21 @@ struct Granted<'a> {
     worker: Option<&'a str>,
 }
 
+/// What became of a wish, and the day of its user where it was looked at.
+pub(in crate::store) type Outcome = (Enqueued, Option<Today>);
+
+impl Standing {
+    fn usage(&self) -> Usage {
+        Usage { characters: self.characters, generations: self.generations, audio_ms: self.audio_ms }
+    }
+}
+
 impl Wish {
     /// What counts for it: the user's standing on the day that this is there.
-    fn standing(&self, all: &[Standing]) -> Option<(Standing, String)> {
+    fn standing(&self, all: &[Standing]) -> Option<(Standing, Day)> {
         let mine = || all.iter().filter(|one| one.user_id == self.owner.user_id());
-        let day = Day::in_zone(mine().next()?.time_zone.as_deref(), self.audit.at).name();
-        let today = mine().find(|one| one.day.as_deref() == Some(&day));
+        let day = Day::in_zone(mine().next()?.time_zone.as_deref(), self.audit.at);
+        let today = mine().find(|one| one.day.as_deref() == Some(&day.name()));
         let unused = || mine().next().map(|one| Standing { characters: 0, generations: 0, audio_ms: 0, ..one.clone() });
         Some((today.cloned().or_else(unused)?, day))
     }
@@ -137,7 +146,7 @@ impl Wish {
 pub(in crate::store) fn enqueue(
     store: Store,
     wishes: Arc<[Wish]>,
-) -> BoxFuture<'static, Result<Vec<Enqueued>, StoreError>> {
+) -> BoxFuture<'static, Result<Vec<Outcome>, StoreError>> {
     // Holding the one row of the queue makes all who add and take wait for each other on Postgres;
     // SQLite has one writer anyway.
     const LOCK: &str = "UPDATE queue SET virtual_time = virtual_time";
@@ -195,15 +204,16 @@ pub(in crate::store) fn enqueue(
                 for wish in wishes {
                     let Wish { owner, job, limits, .. } = wish;
                     if let Some(outcome) = known.remove(owner.user_id()) {
-                        outcomes.push(outcome);
+                        outcomes.push((outcome, None));
                         continue;
                     }
                     let (mut standing, day) = wish.standing(&standings).ok_or(sqlx::Error::RowNotFound)?;
                     standing.waiting += waiting;
+                    let today = Some(Today { day, usage: standing.usage() });
                     let worker = match wish.judge(&standing) {
                         Ok(worker) => worker,
                         Err(refused) => {
-                            outcomes.push(Enqueued::Refused(refused));
+                            outcomes.push((Enqueued::Refused(refused), today));
                             continue;
                         }
                     };
@@ -212,12 +222,12 @@ pub(in crate::store) fn enqueue(
                     if let Some(worker) = worker {
                         now = start;
                         let begun = wish.begun();
-                        outcomes.push(Enqueued::Begun(Box::new(Claimed::new(begun, worker))));
+                        outcomes.push((Enqueued::Begun(Box::new(Claimed::new(begun, worker))), today));
                     } else {
                         waiting += 1;
-                        outcomes.push(Enqueued::Queued);
+                        outcomes.push((Enqueued::Queued, today));
                     }
-                    granted.push(Granted { wish, day, start, finish, worker });
+                    granted.push(Granted { wish, day: day.name(), start, finish, worker });
                 }
                 if granted.is_empty() {
                     continue;

@@ -36,7 +36,7 @@ fn wanted(id: &str, characters: i64) -> NewJob {
 }
 
 async fn enqueue(store: &Store, owner: &Caller, job: NewJob) {
-    assert_eq!(store.of(owner).enqueue(&job, &GENEROUS, &entry()).await.unwrap(), Enqueued::Queued);
+    assert_eq!(store.of(owner).enqueue(&job, &GENEROUS, &entry()).await.unwrap().0, Enqueued::Queued);
 }
 
 async fn claim_at_most(store: &Store, most: i64) -> Option<Claimed> {
@@ -82,7 +82,7 @@ pub(super) async fn every_quota_holds(store: Store) {
     make(&store, &ada, &new_id(NOW_MS), 40).await;
     enqueue(&store, &ada, wanted("running", 50)).await;
     let owned = store.of(&ada);
-    let said = async |limits: Limits| owned.enqueue(&wanted("next", 20), &limits, &entry()).await.unwrap();
+    let said = async |limits: Limits| owned.enqueue(&wanted("next", 20), &limits, &entry()).await.unwrap().0;
     assert_eq!(said(Limits { live: 1, ..GENEROUS }).await, Enqueued::Refused(Refused::TooMany));
     assert_eq!(said(Limits { characters: 109, ..GENEROUS }).await, Enqueued::Refused(Refused::TooFewCharacters(19)));
     assert_eq!(said(Limits { characters: 50, ..GENEROUS }).await, Enqueued::Refused(Refused::TooFewCharacters(0)));
@@ -104,7 +104,7 @@ pub(super) async fn every_quota_holds(store: Store) {
     // The next day begins anew, with what is still stored and under way.
     let tomorrow = AuditEntry { at: NOW_MS + 24 * HOUR_MS, ..entry() };
     let strict = Limits { characters: 170, generations: 3, ..GENEROUS };
-    assert_eq!(owned.enqueue(&wanted("tomorrow", 100), &strict, &tomorrow).await.unwrap(), Enqueued::Queued);
+    assert_eq!(owned.enqueue(&wanted("tomorrow", 100), &strict, &tomorrow).await.unwrap().0, Enqueued::Queued);
 }
 
 pub(super) async fn concurrent_wishes_do_not_overbook(store: Store) {
@@ -113,7 +113,7 @@ pub(super) async fn concurrent_wishes_do_not_overbook(store: Store) {
     let attempts = (0..20).map(|_| {
         let (store, ada) = (store.clone(), Arc::clone(&ada));
         tokio::spawn(
-            async move { store.of(&ada).enqueue(&wanted(&new_id(NOW_MS), 1), &limits, &entry()).await.unwrap() },
+            async move { store.of(&ada).enqueue(&wanted(&new_id(NOW_MS), 1), &limits, &entry()).await.unwrap().0 },
         )
     });
     let outcomes = futures::future::join_all(attempts).await;
@@ -134,7 +134,7 @@ pub(super) async fn what_comes_at_once_counts_for_each(store: Store) {
     let wishes = (0..24).map(|number| {
         let (store, owner) = (store.clone(), owners[number % 8].clone());
         let job = NewJob { worker: Some("worker".to_owned()), ..wanted(&format!("job{number}"), 5) };
-        tokio::spawn(async move { store.of(&owner).enqueue(&job, &limits, &entry()).await.unwrap() })
+        tokio::spawn(async move { store.of(&owner).enqueue(&job, &limits, &entry()).await.unwrap().0 })
     });
     let outcomes: Vec<Enqueued> =
         futures::future::join_all(wishes).await.into_iter().map(|outcome| outcome.unwrap()).collect();
@@ -192,7 +192,7 @@ pub(super) async fn a_failed_generation_costs_nothing(store: Store) {
     let job = store.of(&ada).job("one").await.unwrap().unwrap();
     assert_eq!((job.state.as_str(), job.error.as_deref(), job.request.as_str()), ("failed", Some("engine_failed"), ""));
     let strict = Limits { live: 1, ..GENEROUS };
-    assert_eq!(store.of(&ada).enqueue(&wanted("two", 5), &strict, &entry()).await.unwrap(), Enqueued::Queued);
+    assert_eq!(store.of(&ada).enqueue(&wanted("two", 5), &strict, &entry()).await.unwrap().0, Enqueued::Queued);
     assert_eq!(mistakes(&store).await, []);
     assert_eq!(store.upkeep().forget_jobs(NOW_MS).await.unwrap(), 0);
     assert_eq!(store.upkeep().forget_jobs(NOW_MS + 1).await.unwrap(), 1);
@@ -307,7 +307,7 @@ pub(super) async fn weights_share_the_engine(store: Store) {
         for (owner, weight) in [(&ada, 3), (&bob, 1)] {
             let job = wanted(&format!("{}{number:02}", owner.user_id()), 10);
             let limits = Limits { weight, ..GENEROUS };
-            assert_eq!(store.of(owner).enqueue(&job, &limits, &entry()).await.unwrap(), Enqueued::Queued);
+            assert_eq!(store.of(owner).enqueue(&job, &limits, &entry()).await.unwrap().0, Enqueued::Queued);
         }
     }
     let served = serve(&store, 40).await;
@@ -373,10 +373,10 @@ pub(super) async fn unfinished_jobs_are_handed_back(store: Store) {
 pub(super) async fn a_key_names_one_job(store: Store) {
     let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
     let keyed = |id: &str| NewJob { key: Some("key".to_owned()), ..wanted(id, 5) };
-    let said = async |owner: &Caller, job: NewJob| store.of(owner).enqueue(&job, &GENEROUS, &entry()).await.unwrap();
+    let said = async |owner: &Caller, job: NewJob| store.of(owner).enqueue(&job, &GENEROUS, &entry()).await.unwrap().0;
     let attempts = (0..10).map(|number| {
         let (store, ada, job) = (store.clone(), ada.clone(), keyed(&format!("a{number}")));
-        tokio::spawn(async move { store.of(&ada).enqueue(&job, &GENEROUS, &entry()).await.unwrap() })
+        tokio::spawn(async move { store.of(&ada).enqueue(&job, &GENEROUS, &entry()).await.unwrap().0 })
     });
     let outcomes = futures::future::join_all(attempts).await;
     assert_eq!(outcomes.iter().filter(|outcome| *outcome.as_ref().unwrap() == Enqueued::Queued).count(), 1);
@@ -389,7 +389,7 @@ pub(super) async fn a_key_names_one_job(store: Store) {
     );
     // Even if nothing more is allowed, what was asked for before is answered.
     let full = Limits { live: 0, characters: 0, queue_length: 0, ..GENEROUS };
-    assert_eq!(store.of(&ada).enqueue(&keyed("a12"), &full, &entry()).await.unwrap(), Enqueued::Known(id.clone()));
+    assert_eq!(store.of(&ada).enqueue(&keyed("a12"), &full, &entry()).await.unwrap().0, Enqueued::Known(id.clone()));
     assert_eq!(said(&bob, keyed("b1")).await, Enqueued::Queued);
     assert!(complete(&store, &claimed).await);
     assert_eq!(said(&ada, keyed("a13")).await, Enqueued::Known(id));
@@ -440,7 +440,7 @@ pub(super) async fn a_job_begins_at_once_where_nobody_waits(store: Store) {
     let (ada, bob) = (caller("ada", "free"), caller("bob", "free"));
     let with_room = |id: &str| NewJob { worker: Some("worker".to_owned()), ..wanted(id, 5) };
     let said = async |owner: &Caller, id: &str, limits: Limits| {
-        store.of(owner).enqueue(&with_room(id), &limits, &entry()).await.unwrap()
+        store.of(owner).enqueue(&with_room(id), &limits, &entry()).await.unwrap().0
     };
     let one = Limits { running: 1, queue_length: 1, ..GENEROUS };
     let Enqueued::Begun(begun) = said(&ada, "one", Limits { queue_length: 0, ..one }).await else { panic!("it waits") };
@@ -492,7 +492,7 @@ pub(super) async fn a_backlog_that_may_not_run_hides_nobody(store: Store) {
     let heavy = Limits { weight: 1000, ..GENEROUS };
     for number in 0..100 {
         let job = wanted(&format!("a{number:03}"), 1);
-        assert_eq!(store.of(&ada).enqueue(&job, &heavy, &entry()).await.unwrap(), Enqueued::Queued);
+        assert_eq!(store.of(&ada).enqueue(&job, &heavy, &entry()).await.unwrap().0, Enqueued::Queued);
     }
     assert_eq!(claim_at_most(&store, 1).await.unwrap().job.id, "a000");
     // So that bob's comes after all of ada's.
