@@ -64,15 +64,7 @@ async fn whoever_tries_again_pays_once() {
     let generations = setting("COSYGATE_GENERATIONS", 100) / USERS;
     let engine = StubEngine::start_with(Options { cost: COST, ..Options::default() }).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let voice = folder.path().join("voice.wav");
-    std::fs::write(&voice, crate::engines::sample()).unwrap();
-    let toml = format!(
-        "[engine]\nkind = \"cosyvoice-http\"\nurls = [\"{}\"]\nconcurrency = 4\n\n[[engine.voices]]\nid = \"stock\"\n\
-         name = \"Stock\"\nlanguages = [\"en\"]\nsource = {{ kind = \"reference\", audio_path = \"{}\", \
-         transcript = \"what is said\" }}\n",
-        engine.url(),
-        voice.display()
-    );
+    let toml = crate::engines::settings(&engine, folder.path(), 4);
     let world = Arc::new(World::with_file(roomy, &[], &toml).await);
     let cuts = Arc::new(AtomicUsize::new(0));
     let mut clients = Vec::new();

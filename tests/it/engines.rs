@@ -45,6 +45,28 @@ source = {{ kind = "reference", audio_path = "{}", transcript = "what is said" }
     (world, sample)
 }
 
+/// Settings for a stub that makes so many at once, with one stock voice, which is put into the folder.
+pub(crate) fn settings(stub: &StubEngine, folder: &Path, concurrency: usize) -> String {
+    let path = folder.join("voice.wav");
+    std::fs::write(&path, sample()).unwrap();
+    format!(
+        r#"
+[engine]
+kind = "cosyvoice-http"
+urls = ["{}"]
+concurrency = {concurrency}
+
+[[engine.voices]]
+id = "stock"
+name = "Stock"
+languages = ["en"]
+source = {{ kind = "reference", audio_path = "{}", transcript = "what is said" }}
+"#,
+        stub.url(),
+        path.display()
+    )
+}
+
 pub(crate) fn sample() -> Vec<u8> {
     recording(1)
 }

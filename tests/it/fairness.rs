@@ -13,15 +13,7 @@ use tests::world::{User, World, roomy};
 /// A world whose engine takes so long for a generation, one at a time, so that whoever is next has to be chosen.
 async fn start(folder: &std::path::Path, cost: Duration) -> (World, StubEngine) {
     let stub = StubEngine::start_with(Options { cost, ..Options::default() }).await.unwrap();
-    let voice = folder.join("voice.wav");
-    std::fs::write(&voice, crate::engines::sample()).unwrap();
-    let toml = format!(
-        "[queue]\nlength = 5000\n[engine]\nkind = \"cosyvoice-http\"\nurls = [\"{}\"]\nconcurrency = 1\n\
-         [[engine.voices]]\nid = \"stock\"\nname = \"Stock\"\nlanguages = [\"en\"]\n\
-         source = {{ kind = \"reference\", audio_path = \"{}\", transcript = \"what is said\" }}\n",
-        stub.url(),
-        voice.display()
-    );
+    let toml = format!("[queue]\nlength = 5000\n{}", crate::engines::settings(&stub, folder, 1));
     let patient = |policy: &mut Value| {
         roomy(policy);
         policy["roles"]["free"]["jobs_queued"] = json!(2000);

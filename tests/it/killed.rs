@@ -48,15 +48,7 @@ impl Origin {
     async fn prepare(cost: Duration) -> Arc<Self> {
         let engine = StubEngine::start_with(Options { cost, ..Options::default() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let voice = folder.path().join("voice.wav");
-        std::fs::write(&voice, crate::engines::sample()).unwrap();
-        let toml = format!(
-            "[engine]\nkind = \"cosyvoice-http\"\nurls = [\"{}\"]\nconcurrency = 4\n\n[[engine.voices]]\nid = \"stock\"\n\
-             name = \"Stock\"\nlanguages = [\"en\"]\nsource = {{ kind = \"reference\", audio_path = \"{}\", \
-             transcript = \"what is said\" }}\n",
-            engine.url(),
-            voice.display()
-        );
+        let toml = crate::engines::settings(&engine, folder.path(), 4);
         std::fs::write(folder.path().join("cosygate.toml"), toml).unwrap();
         Arc::new(Self {
             url: format!("http://127.0.0.1:{}", free_port()),

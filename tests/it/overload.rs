@@ -40,15 +40,8 @@ impl Scene {
     async fn start() -> Arc<Self> {
         let stub = StubEngine::start_with(Options { cost: COST, ..Options::default() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let voice = folder.path().join("voice.wav");
-        std::fs::write(&voice, crate::engines::sample()).unwrap();
-        let toml = format!(
-            "[queue]\nlength = {WAITING}\n[engine]\nkind = \"cosyvoice-http\"\nurls = [\"{}\"]\nconcurrency = {SLOTS}\n\
-             [[engine.voices]]\nid = \"stock\"\nname = \"Stock\"\nlanguages = [\"en\"]\n\
-             source = {{ kind = \"reference\", audio_path = \"{}\", transcript = \"what is said\" }}\n",
-            stub.url(),
-            voice.display()
-        );
+        let engine = crate::engines::settings(&stub, folder.path(), SLOTS);
+        let toml = format!("[queue]\nlength = {WAITING}\n{engine}");
         let limits = |policy: &mut Value| {
             roomy(policy);
             policy["roles"]["free"]["jobs_running"] = json!(OF_A_USER);
