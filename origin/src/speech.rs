@@ -25,7 +25,7 @@ use crate::engine::{EngineError, Reference, Utterance};
 use crate::hash::sha256_hex;
 use crate::jobs::{self, lease_until};
 use crate::problem::Refusal;
-use crate::store::{Discarded, Enqueued, Job, Limits, NewJob, Output, Refused, StoreError};
+use crate::store::{Discarded, Enqueued, Job, Limits, NewJob, Output, Refused};
 
 /// About what a character becomes: a fifth of a second at 24 kHz.
 const BYTES_PER_CHARACTER: i64 = 9_600;
@@ -153,12 +153,7 @@ async fn put(
 
 /// Adds a job, and begins it if there is room. A task of its own: the job is added even if the client
 /// leaves meanwhile, and must not lie there with nobody at work on it.
-async fn add(
-    app: Arc<App>,
-    caller: Caller,
-    new: NewJob,
-    limits: Limits,
-) -> Result<(Enqueued, Option<Today>), StoreError> {
+async fn add(app: Arc<App>, caller: Caller, new: NewJob, limits: Limits) -> Result<(Enqueued, Option<Today>), Refusal> {
     // Held until the job is known, so that whoever works on it sees who has left.
     let watched = app.jobs.watch(&new.id);
     let slot = app.jobs.free_slot();
@@ -172,8 +167,7 @@ async fn add(
             jobs::start(&app);
             app.jobs.added(&new.id);
             if watched.stop.is_cancelled() {
-                let audit = caller.audit(&app.clock, "cancel", "ok").on(&new.id);
-                app.store.of(&caller).cancel_job(&new.id, false, &audit).await?;
+                cancel(&app, &caller, &new.id, false).await?;
             }
         }
         (Enqueued::Known(_) | Enqueued::Refused(_), _) => {}
